@@ -1,0 +1,4 @@
+module Functional.Examples.Program
+
+[<EntryPoint>]
+let main _ = 0

@@ -1,0 +1,4 @@
+module Functional.Benchmarks.Program
+
+[<EntryPoint>]
+let main _ = 0

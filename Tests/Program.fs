@@ -1,0 +1,4 @@
+module Functional.Tests.Program
+
+[<EntryPoint>]
+let main _ = 0
