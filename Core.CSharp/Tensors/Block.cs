@@ -1,0 +1,41 @@
+using System.Runtime.InteropServices;
+
+namespace Functional;
+
+/// <summary>A piece of 64-byte-aligned native memory and the right to use it. Handle and memory are recycled together;
+/// the generation tells a tensor whether its block is still its own.</summary>
+internal sealed unsafe class Block
+{
+    internal void* Pointer;
+    internal readonly int SizeClass;
+
+    /// <summary>Counts how often the block was given back.</summary>
+    internal uint Generation;
+
+    /// <summary>The scope that gives the block back at its end; null when the collector does.</summary>
+    internal Scope? Owner;
+
+    /// <summary>True once a second holder shares the block, which then lives to the end of its scope.</summary>
+    internal bool Shared;
+
+    internal Block(int sizeClass)
+    {
+        SizeClass = sizeClass;
+        Pointer = NativeMemory.AlignedAlloc((nuint)Pool.BytesOf(sizeClass), 64);
+    }
+
+    // An unreachable block goes back to the pool, handle and all, instead of to the system.
+    ~Block()
+    {
+        if (Pointer == null) return;
+        GC.ReRegisterForFinalize(this);
+        Pool.Return(this);
+    }
+
+    internal void Free()
+    {
+        NativeMemory.AlignedFree(Pointer);
+        Pointer = null;
+        GC.SuppressFinalize(this);
+    }
+}

@@ -1,0 +1,11 @@
+namespace Functional;
+
+/// <summary>What a differentiation remembers about a tensor. Opaque here: the floor above derives from it.</summary>
+public abstract class Trace
+{
+    /// <summary>The value one level down.</summary>
+    internal abstract Tensor Primal { get; }
+
+    /// <summary>Keeps everything the traced tensor stands for alive beyond the scopes inside <paramref name="scope"/>.</summary>
+    internal abstract void PromoteTo(Scope? scope);
+}
