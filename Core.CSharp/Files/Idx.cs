@@ -1,0 +1,108 @@
+using System.Buffers.Binary;
+using System.IO.Compression;
+
+namespace Functional.Files;
+
+/// <summary>The unsigned bytes of an idx file and their extents, outermost first.</summary>
+public sealed record IdxBytes(int[] Shape, byte[] Data);
+
+/// <summary>
+/// The idx format of the MNIST family, plain or gzip, unsigned bytes only. All integers are big-endian:
+/// magic 0x000008RR with RR the number of axes, one int32 per axis, then the bytes, row-major, to the end of the file.
+/// </summary>
+public static class Idx
+{
+    /// <summary>deflate cannot do better than 1032:1, so a small file that promises more is refused before a byte is taken.</summary>
+    internal const long MaxDeflateRatio = 1032;
+
+    /// <summary>Images [count, rows, columns], magic 0x00000803.</summary>
+    /// <param name="path">the file, plain or gzip</param>
+    /// <param name="count">how many images there must be, where that is known</param>
+    /// <param name="sha256">the checksum of the file as it lies on disk, where that is known; it is checked first</param>
+    public static IdxBytes ReadImages(string path, int? count = null, string? sha256 = null) =>
+        Read(path, axes: 3, "images", count, sha256);
+
+    /// <summary>Labels [count], magic 0x00000801.</summary>
+    /// <param name="path">the file, plain or gzip</param>
+    /// <param name="count">how many labels there must be, where that is known</param>
+    /// <param name="sha256">the checksum of the file as it lies on disk, where that is known; it is checked first</param>
+    public static byte[] ReadLabels(string path, int? count = null, string? sha256 = null) =>
+        Read(path, axes: 1, "labels", count, sha256).Data;
+
+    private static IdxBytes Read(string path, int axes, string what, int? count, string? sha256)
+    {
+        using FileStream file = File.OpenRead(path);
+        if (sha256 is not null)
+            Checksum.Verify(file, path, sha256);
+
+        Span<byte> start = stackalloc byte[2];
+        bool gzip = file.ReadAtLeast(start, 2, throwOnEndOfStream: false) == 2 && start[0] == 0x1f && start[1] == 0x8b;
+        long promised = gzip ? GzipLength(file) : file.Length;
+        file.Position = 0;
+        try
+        {
+            using Stream bytes = gzip ? new GZipStream(file, CompressionMode.Decompress) : file;
+            return Parse(bytes, path, axes, what, count, promised, gzip, file.Length);
+        }
+        catch (InvalidDataException damaged)
+        {
+            throw new DataFormatException(
+                path, "the gzip stream must be whole", $"damaged or truncated data ({damaged.Message.TrimEnd('.')})", damaged);
+        }
+    }
+
+    /// <summary>The last four bytes of a gzip file: the length of what it holds, modulo 2³².</summary>
+    private static long GzipLength(FileStream file)
+    {
+        Span<byte> trailer = stackalloc byte[4];
+        if (file.Length < 18)
+            return 0;
+        file.Position = file.Length - 4;
+        file.ReadExactly(trailer);
+        return BinaryPrimitives.ReadUInt32LittleEndian(trailer);
+    }
+
+    private static IdxBytes Parse(
+        Stream bytes, string path, int axes, string what, int? count, long promised, bool gzip, long fileLength)
+    {
+        int headerLength = 4 + 4 * axes;
+        Span<byte> header = stackalloc byte[headerLength];
+        int read = bytes.ReadAtLeast(header, headerLength, throwOnEndOfStream: false);
+
+        int magic = 0x0800 + axes;
+        if (read >= 4 && BinaryPrimitives.ReadInt32BigEndian(header) is var found && found != magic)
+            throw new DataFormatException(path, $"an idx file of {what} starts with magic 0x{magic:x8}", $"0x{found:x8}");
+        if (read < headerLength)
+            throw new DataFormatException(path, $"an idx file of {what} has a header of {headerLength} bytes", $"a file truncated after {read}");
+
+        var shape = new int[axes];
+        for (int axis = 0; axis < axes; axis++)
+            shape[axis] = BinaryPrimitives.ReadInt32BigEndian(header[(4 + 4 * axis)..]);
+        if (NamedArray.ByteCount(1, shape) is not { } length)
+            throw new DataFormatException(
+                path, $"the extents must be non-negative and their product at most {Array.MaxLength}", NamedArray.Text(shape));
+        if (count is { } expected && shape[0] != expected)
+            throw new DataFormatException(path, $"it must hold {expected} {what}", $"{shape[0]}");
+
+        // The promised length is known before anything is allocated: of a plain file its size, of a gzip file its
+        // trailer, which a forger could write – hence the bound by what deflate can do.
+        if (promised != headerLength + length || (gzip && length > MaxDeflateRatio * fileLength))
+        {
+            string state = gzip ? "after decompression (truncated, continued or damaged)"
+                : promised < headerLength + length ? "(truncated)" : "(too long)";
+            throw new DataFormatException(
+                path, $"{what} {NamedArray.Text(shape)} need {headerLength + length} bytes", $"{promised} {state}");
+        }
+
+        var data = new byte[length];
+        int filled = bytes.ReadAtLeast(data, data.Length, throwOnEndOfStream: false);
+        if (filled < data.Length)
+            throw new DataFormatException(
+                path, $"{what} {NamedArray.Text(shape)} need {headerLength + length} bytes", $"{headerLength + filled} (truncated)");
+        // Reading past the end also makes the decompressor compare its own checksum.
+        if (bytes.ReadByte() >= 0)
+            throw new DataFormatException(
+                path, $"{what} {NamedArray.Text(shape)} need {headerLength + length} bytes", "more (too long)");
+        return new IdxBytes(shape, data);
+    }
+}
