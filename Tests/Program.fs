@@ -1,4 +1,43 @@
 module Functional.Tests.Program
 
+open Expecto
+
+/// What the program does besides running the laws: a name, what it says of itself, and the way from the remaining
+/// arguments to the exit code.
+let private verbs: (string * string * (string[] -> int)) list = []
+
+/// All laws. The closing line is printed here, from the runner's summary, so that every runner ends alike.
+let private laws argv =
+    let counts = ref None
+
+    let remember =
+        SummaryHandler(fun summary ->
+            counts.Value <-
+                Some(summary.results.Length, summary.passed.Length, summary.failed.Length + summary.errored.Length))
+
+    let exitCode =
+        runTestsInAssemblyWithCLIArgs [ CLIArguments.Sequenced; JoinWith "/"; Append_Summary_Handler remember ] argv
+
+    match counts.Value with
+    | Some(0, _, _) ->
+        printfn "No test has such a name; --list-tests prints the names."
+        2
+    | Some(_, passed, failed) ->
+        printfn "%d passed, %d failed" passed failed
+        if failed > 0 then 1 else exitCode
+    | None -> if exitCode = 0 then 0 else 2
+
 [<EntryPoint>]
-let main _ = 0
+let main argv =
+    match List.ofArray argv with
+    | verb :: rest when not (verb.StartsWith '-') ->
+        match verbs |> List.tryFind (fun (name, _, _) -> name = verb) with
+        | Some(_, _, run) -> run (Array.ofList rest)
+        | None ->
+            printfn "Unknown verb '%s'. Without a verb all laws run (--help lists the options)." verb
+
+            for name, says, _ in verbs do
+                printfn "  %s %s" (name.PadRight 12) says
+
+            2
+    | _ -> laws argv
