@@ -1,6 +1,10 @@
 module Functional.Tests.Program
 
+open System
 open Expecto
+
+/// Expecto's own printfn pads its lines; these are read by programs.
+let private say (line: string) = Console.Out.WriteLine line
 
 /// What the program does besides running the laws: a name, what it says of itself, and the way from the remaining
 /// arguments to the exit code.
@@ -20,10 +24,10 @@ let private laws argv =
 
     match counts.Value with
     | Some(0, _, _) ->
-        printfn "No test has such a name; --list-tests prints the names."
+        say "No test has such a name; --list-tests prints the names."
         2
     | Some(_, passed, failed) ->
-        printfn "%d passed, %d failed" passed failed
+        say $"{passed} passed, {failed} failed"
         if failed > 0 then 1 else exitCode
     | None -> if exitCode = 0 then 0 else 2
 
@@ -34,10 +38,10 @@ let main argv =
         match verbs |> List.tryFind (fun (name, _, _) -> name = verb) with
         | Some(_, _, run) -> run (Array.ofList rest)
         | None ->
-            printfn "Unknown verb '%s'. Without a verb all laws run (--help lists the options)." verb
+            say $"Unknown verb '{verb}'. Without a verb all laws run (--help lists the options)."
 
             for name, says, _ in verbs do
-                printfn "  %s %s" (name.PadRight 12) says
+                say $"  {name.PadRight 12} {says}"
 
             2
     | _ -> laws argv

@@ -110,17 +110,9 @@ module Expect =
     let isGreaterThan a b message = compares (a > b) ">" a b message
     let isGreaterThanOrEqual a b message = compares (a >= b) ">=" a b message
 
-    let isNaN (f: float) message =
-        if not (Double.IsNaN f) then
-            fail message (sprintf "Expected NaN, got %g." f)
-
     let isNotNaN (f: float) message =
         if Double.IsNaN f then
             fail message "Expected a number, got NaN."
-
-    let isInfinity (f: float) message =
-        if not (Double.IsInfinity f) then
-            fail message (sprintf "Expected an infinity, got %g." f)
 
     let isNotInfinity (f: float) message =
         if Double.IsInfinity f then
