@@ -92,7 +92,11 @@ let private read folder =
                 DataFormatException(
                     Path.Combine(folder, "mnist", file.Name + ".gz"),
                     "the folder must hold all four files of MNIST",
-                    "three or fewer, without this one"
+                    files
+                    |> List.filter (fun file -> (find folder file).IsSome)
+                    |> List.map _.Name
+                    |> String.concat ", "
+                    |> sprintf "only %s"
                 )
             )
 

@@ -47,7 +47,7 @@ public static class Idx
         catch (InvalidDataException damaged)
         {
             throw new DataFormatException(
-                path, "the gzip stream must be whole", $"damaged or truncated data ({damaged.Message.TrimEnd('.')})", damaged);
+                path, "the gzip stream must be whole", "damaged data", damaged);
         }
     }
 
@@ -88,21 +88,33 @@ public static class Idx
         // trailer, which a forger could write – hence the bound by what deflate can do.
         if (promised != headerLength + length || (gzip && length > MaxDeflateRatio * fileLength))
         {
-            string state = gzip ? "after decompression (truncated, continued or damaged)"
-                : promised < headerLength + length ? "(truncated)" : "(too long)";
-            throw new DataFormatException(
-                path, $"{what} {NamedArray.Text(shape)} need {headerLength + length} bytes", $"{promised} {state}");
+            long there = gzip ? headerLength + Count(bytes, length + 1) : promised;
+            string state = there < headerLength + length ? "truncated"
+                : there > headerLength + length ? "too long"
+                : "with a gzip trailer that says otherwise";
+            throw Refused($"{there}{(there > headerLength + length && gzip ? " or more" : "")} ({state})");
         }
 
         var data = new byte[length];
         int filled = bytes.ReadAtLeast(data, data.Length, throwOnEndOfStream: false);
         if (filled < data.Length)
-            throw new DataFormatException(
-                path, $"{what} {NamedArray.Text(shape)} need {headerLength + length} bytes", $"{headerLength + filled} (truncated)");
+            throw Refused($"{headerLength + filled} (truncated)");
         // Reading past the end also makes the decompressor compare its own checksum.
         if (bytes.ReadByte() >= 0)
-            throw new DataFormatException(
-                path, $"{what} {NamedArray.Text(shape)} need {headerLength + length} bytes", "more (too long)");
+            throw Refused("more (too long)");
         return new IdxBytes(shape, data);
+
+        DataFormatException Refused(string got) =>
+            new(path, $"{what} {NamedArray.Text(shape)} need {headerLength + length} bytes", got);
+    }
+
+    /// <summary>How many bytes are still to come, counted up to a limit and kept nowhere.</summary>
+    private static long Count(Stream bytes, long limit)
+    {
+        var buffer = new byte[1 << 14];
+        long count = 0;
+        while (count < limit && bytes.Read(buffer, 0, (int)Math.Min(buffer.Length, limit - count)) is > 0 and int read)
+            count += read;
+        return count;
     }
 }

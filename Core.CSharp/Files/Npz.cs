@@ -35,7 +35,7 @@ public static class Npz
         catch (InvalidDataException damaged)
         {
             throw new DataFormatException(
-                path, "an npz file must be a whole zip archive", $"damaged or truncated data ({damaged.Message.TrimEnd('.')})", damaged);
+                path, "an npz file must be a whole zip archive", "damaged or truncated data", damaged);
         }
     }
 
