@@ -16,7 +16,7 @@ internal sealed class Dual : Level
         }
     }
 
-    internal Tensor Lift(Tensor x, Tensor tangent) => Tensor.Traced(x, new Tangent(this, x, tangent));
+    internal Tensor Lift(Tensor x, Tensor tangent) => Tensor.WithTrace(x, new Tangent(this, x, tangent));
 
     internal Tensor? TangentOf(Tensor x) => x.Trace is Tangent tangent && tangent.Level == this ? tangent.Value : null;
 

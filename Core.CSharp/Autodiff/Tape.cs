@@ -12,7 +12,7 @@ internal sealed class Tape : Level
     internal IReadOnlyList<Recording> Recordings => _recordings;
 
     /// <summary>A stand-in for <paramref name="x"/> whose uses are recorded.</summary>
-    internal Tensor Watch(Tensor x) => Tensor.Traced(x, new Slot(this, x));
+    internal Tensor Watch(Tensor x) => Tensor.WithTrace(x, new Slot(this, x));
 
     internal override Tensor[] Apply(Op op, Tensor[] x)
     {
@@ -35,7 +35,7 @@ internal sealed class Tape : Level
             {
                 var slot = new Slot(this, y[i]);
                 outputs[i] = slot;
-                wrapped[i] = Tensor.Traced(y[i], slot);
+                wrapped[i] = Tensor.WithTrace(y[i], slot);
             }
             else wrapped[i] = y[i];
         }

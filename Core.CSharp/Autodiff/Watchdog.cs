@@ -20,7 +20,7 @@ internal sealed class Watchdog : Level
         internal override void PromoteTo(Scope? scope) => Primal.PromoteTo(scope);
     }
 
-    internal Tensor Watch(Tensor x) => Tensor.Traced(x, new Watched(this, x));
+    internal Tensor Watch(Tensor x) => Tensor.WithTrace(x, new Watched(this, x));
 
     internal override Tensor[] Apply(Op op, Tensor[] x)
     {

@@ -49,7 +49,7 @@ public sealed partial class Tensor
         new(DType, shape, strides, offset, _block, _generation, null);
 
     /// <summary>The traced stand-in of a value.</summary>
-    internal static Tensor Traced(Tensor primal, Trace trace) =>
+    internal static Tensor WithTrace(Tensor primal, Trace trace) =>
         new(primal.DType, primal.Shape, primal.Strides, 0, null, 0, trace);
 
     /// <summary>True of a tensor without data.</summary>
