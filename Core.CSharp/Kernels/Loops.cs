@@ -1,0 +1,347 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Functional.Kernels;
+
+/// <summary>One innermost stretch of a walk: n elements starting at the given element offsets of the operands.</summary>
+internal interface IRow
+{
+    void Run(nint n, nint o0, nint o1, nint o2, nint o3);
+}
+
+/// <summary>
+/// Elementwise loops, written once per number of operands; the body is a struct that the JIT inlines. An element's value
+/// never depends on its position: the last partial vector runs through the same body under a mask. The destination may be
+/// one of the inputs (same walk), but must not overlap one otherwise.
+/// </summary>
+internal static unsafe partial class Loops
+{
+    /// <summary>Elements per parallel chunk; a call with fewer than two of them stays on its thread.</summary>
+    public const nint Chunk = 16384;
+
+    /// <summary>Elements of a strided operand gathered at a time.</summary>
+    private const int Gathered = 256;
+
+    // ---- one input ----
+
+    /// <summary><c>y[i] = f(x[i])</c>, or <c>y[i] += f(x[i])</c>, for n contiguous elements.</summary>
+    public static void Map1<T, F>(nint n, T* x, T* y, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap1
+    {
+        if (n < 2 * Chunk) Kernel1(n, x, 1, y, accumulate, f);
+        else
+        {
+            var row = new Row1<T, F> { X = x, Y = y, StepX = 1, StepY = 1, Accumulate = accumulate, Body = f };
+            Split(n, ref row);
+        }
+    }
+
+    /// <summary><c>y = f(x)</c>, or <c>y += f(x)</c>, over a walk of (x, y).</summary>
+    public static void Map1<T, F>(in Geometry g, T* x, T* y, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap1
+    {
+        var row = new Row1<T, F> { X = x, Y = y, Accumulate = accumulate, Body = f };
+        if (g.Rank > 0) (row.StepX, row.StepY) = (g.Stride(0, 0), g.Stride(1, 0));
+        else (row.StepX, row.StepY) = (1, 1);
+        Walk(in g, ref row);
+    }
+
+    private struct Row1<T, F> : IRow where T : unmanaged, INumber<T> where F : struct, IMap1
+    {
+        public T* X, Y;
+        public nint StepX, StepY;
+        public bool Accumulate;
+        public F Body;
+
+        [SkipLocalsInit]
+        public readonly void Run(nint n, nint o0, nint o1, nint o2, nint o3)
+        {
+            T* x = X + o0, y = Y + o1;
+            if (Plain(StepX) && StepY == 1)
+            {
+                Kernel1(n, x, StepX, y, Accumulate, Body);
+                return;
+            }
+            T* bx = stackalloc T[Gathered], by = stackalloc T[Gathered];
+            for (; n > 0; n -= Gathered)
+            {
+                nint m = Math.Min(n, Gathered);
+                T* px = Gather(x, StepX, bx, m), py = Destination(y, StepY, by, m, Accumulate);
+                Kernel1(m, px, StepX == 0 ? 0 : 1, py, Accumulate, Body);
+                if (py != y) Scatter(by, y, StepY, m);
+                x += m * StepX;
+                y += m * StepY;
+            }
+        }
+    }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Kernel1<T, F>(nint n, T* x, nint stepX, T* y, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap1
+    {
+        nint w = Vector512<T>.Count;
+        Unsafe.SkipInit(out Vector512<T> splat);
+        if (stepX == 0)
+        {
+            splat = Vector512.Create(*x);
+            x = (T*)&splat;
+        }
+        stepX *= w;
+        for (; n >= 2 * w; n -= 2 * w)
+        {
+            var a = f.Invoke(Vector512.Load(x));
+            var b = f.Invoke(Vector512.Load(x + stepX));
+            if (accumulate)
+            {
+                a += Vector512.Load(y);
+                b += Vector512.Load(y + w);
+            }
+            a.Store(y);
+            b.Store(y + w);
+            x += 2 * stepX;
+            y += 2 * w;
+        }
+        for (; n > 0; n -= w)
+        {
+            nint m = Math.Min(n, w);
+            var a = f.Invoke(Lanes.Load(x, m));
+            if (accumulate) a += Lanes.Load(y, m);
+            Lanes.Store(a, y, m);
+            x += stepX;
+            y += w;
+        }
+    }
+
+    // ---- two inputs ----
+
+    /// <summary><c>z[i] = f(x[i], y[i])</c>, or <c>z[i] += …</c>, for n contiguous elements.</summary>
+    public static void Map2<T, F>(nint n, T* x, T* y, T* z, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap2
+    {
+        if (n < 2 * Chunk) Kernel2(n, x, 1, y, 1, z, accumulate, f);
+        else
+        {
+            var row = new Row2<T, F> { X = x, Y = y, Z = z, StepX = 1, StepY = 1, StepZ = 1, Accumulate = accumulate, Body = f };
+            Split(n, ref row);
+        }
+    }
+
+    /// <summary><c>z = f(x, y)</c>, or <c>z += f(x, y)</c>, over a walk of (x, y, z).</summary>
+    public static void Map2<T, F>(in Geometry g, T* x, T* y, T* z, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap2
+    {
+        var row = new Row2<T, F> { X = x, Y = y, Z = z, Accumulate = accumulate, Body = f };
+        if (g.Rank > 0) (row.StepX, row.StepY, row.StepZ) = (g.Stride(0, 0), g.Stride(1, 0), g.Stride(2, 0));
+        else (row.StepX, row.StepY, row.StepZ) = (1, 1, 1);
+        Walk(in g, ref row);
+    }
+
+    private struct Row2<T, F> : IRow where T : unmanaged, INumber<T> where F : struct, IMap2
+    {
+        public T* X, Y, Z;
+        public nint StepX, StepY, StepZ;
+        public bool Accumulate;
+        public F Body;
+
+        [SkipLocalsInit]
+        public readonly void Run(nint n, nint o0, nint o1, nint o2, nint o3)
+        {
+            T* x = X + o0, y = Y + o1, z = Z + o2;
+            if (Plain(StepX) && Plain(StepY) && StepZ == 1)
+            {
+                Kernel2(n, x, StepX, y, StepY, z, Accumulate, Body);
+                return;
+            }
+            T* bx = stackalloc T[Gathered], by = stackalloc T[Gathered], bz = stackalloc T[Gathered];
+            for (; n > 0; n -= Gathered)
+            {
+                nint m = Math.Min(n, Gathered);
+                T* px = Gather(x, StepX, bx, m), py = Gather(y, StepY, by, m), pz = Destination(z, StepZ, bz, m, Accumulate);
+                Kernel2(m, px, StepX == 0 ? 0 : 1, py, StepY == 0 ? 0 : 1, pz, Accumulate, Body);
+                if (pz != z) Scatter(bz, z, StepZ, m);
+                x += m * StepX;
+                y += m * StepY;
+                z += m * StepZ;
+            }
+        }
+    }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Kernel2<T, F>(nint n, T* x, nint stepX, T* y, nint stepY, T* z, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap2
+    {
+        nint w = Vector512<T>.Count;
+        Unsafe.SkipInit(out Vector512<T> splatX);
+        Unsafe.SkipInit(out Vector512<T> splatY);
+        // a repeated operand is a vector in the stack frame read with stride 0: one loop for every combination
+        if (stepX == 0)
+        {
+            splatX = Vector512.Create(*x);
+            x = (T*)&splatX;
+        }
+        if (stepY == 0)
+        {
+            splatY = Vector512.Create(*y);
+            y = (T*)&splatY;
+        }
+        stepX *= w;
+        stepY *= w;
+        for (; n >= 2 * w; n -= 2 * w)
+        {
+            var a = f.Invoke(Vector512.Load(x), Vector512.Load(y));
+            var b = f.Invoke(Vector512.Load(x + stepX), Vector512.Load(y + stepY));
+            if (accumulate)
+            {
+                a += Vector512.Load(z);
+                b += Vector512.Load(z + w);
+            }
+            a.Store(z);
+            b.Store(z + w);
+            x += 2 * stepX;
+            y += 2 * stepY;
+            z += 2 * w;
+        }
+        for (; n > 0; n -= w)
+        {
+            nint m = Math.Min(n, w);
+            var a = f.Invoke(Lanes.Load(x, m), Lanes.Load(y, m));
+            if (accumulate) a += Lanes.Load(z, m);
+            Lanes.Store(a, z, m);
+            x += stepX;
+            y += stepY;
+            z += w;
+        }
+    }
+
+    // ---- three inputs ----
+
+    /// <summary><c>z[i] = f(a[i], b[i], c[i])</c>, or <c>z[i] += …</c>, for n contiguous elements.</summary>
+    public static void Map3<T, F>(nint n, T* a, T* b, T* c, T* z, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap3
+    {
+        if (n < 2 * Chunk) Kernel3(n, a, 1, b, 1, c, 1, z, accumulate, f);
+        else
+        {
+            var row = new Row3<T, F>
+            {
+                A = a, B = b, C = c, Z = z, StepA = 1, StepB = 1, StepC = 1, StepZ = 1, Accumulate = accumulate, Body = f,
+            };
+            Split(n, ref row);
+        }
+    }
+
+    /// <summary><c>z = f(a, b, c)</c>, or <c>z += f(a, b, c)</c>, over a walk of (a, b, c, z).</summary>
+    public static void Map3<T, F>(in Geometry g, T* a, T* b, T* c, T* z, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap3
+    {
+        var row = new Row3<T, F> { A = a, B = b, C = c, Z = z, Accumulate = accumulate, Body = f };
+        if (g.Rank > 0) (row.StepA, row.StepB, row.StepC, row.StepZ) = (g.Stride(0, 0), g.Stride(1, 0), g.Stride(2, 0), g.Stride(3, 0));
+        else (row.StepA, row.StepB, row.StepC, row.StepZ) = (1, 1, 1, 1);
+        Walk(in g, ref row);
+    }
+
+    private struct Row3<T, F> : IRow where T : unmanaged, INumber<T> where F : struct, IMap3
+    {
+        public T* A, B, C, Z;
+        public nint StepA, StepB, StepC, StepZ;
+        public bool Accumulate;
+        public F Body;
+
+        [SkipLocalsInit]
+        public readonly void Run(nint n, nint o0, nint o1, nint o2, nint o3)
+        {
+            T* a = A + o0, b = B + o1, c = C + o2, z = Z + o3;
+            if (Plain(StepA) && Plain(StepB) && Plain(StepC) && StepZ == 1)
+            {
+                Kernel3(n, a, StepA, b, StepB, c, StepC, z, Accumulate, Body);
+                return;
+            }
+            T* ba = stackalloc T[Gathered], bb = stackalloc T[Gathered], bc = stackalloc T[Gathered], bz = stackalloc T[Gathered];
+            for (; n > 0; n -= Gathered)
+            {
+                nint m = Math.Min(n, Gathered);
+                T* pa = Gather(a, StepA, ba, m), pb = Gather(b, StepB, bb, m), pc = Gather(c, StepC, bc, m);
+                T* pz = Destination(z, StepZ, bz, m, Accumulate);
+                Kernel3(m, pa, StepA == 0 ? 0 : 1, pb, StepB == 0 ? 0 : 1, pc, StepC == 0 ? 0 : 1, pz, Accumulate, Body);
+                if (pz != z) Scatter(bz, z, StepZ, m);
+                a += m * StepA;
+                b += m * StepB;
+                c += m * StepC;
+                z += m * StepZ;
+            }
+        }
+    }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Kernel3<T, F>(nint n, T* a, nint stepA, T* b, nint stepB, T* c, nint stepC, T* z, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap3
+    {
+        nint w = Vector512<T>.Count;
+        Unsafe.SkipInit(out Vector512<T> splatA);
+        Unsafe.SkipInit(out Vector512<T> splatB);
+        Unsafe.SkipInit(out Vector512<T> splatC);
+        if (stepA == 0)
+        {
+            splatA = Vector512.Create(*a);
+            a = (T*)&splatA;
+        }
+        if (stepB == 0)
+        {
+            splatB = Vector512.Create(*b);
+            b = (T*)&splatB;
+        }
+        if (stepC == 0)
+        {
+            splatC = Vector512.Create(*c);
+            c = (T*)&splatC;
+        }
+        stepA *= w;
+        stepB *= w;
+        stepC *= w;
+        for (; n >= w; n -= w)
+        {
+            var v = f.Invoke(Vector512.Load(a), Vector512.Load(b), Vector512.Load(c));
+            if (accumulate) v += Vector512.Load(z);
+            v.Store(z);
+            a += stepA;
+            b += stepB;
+            c += stepC;
+            z += w;
+        }
+        if (n > 0)
+        {
+            var v = f.Invoke(Lanes.Load(a, n), Lanes.Load(b, n), Lanes.Load(c, n));
+            if (accumulate) v += Lanes.Load(z, n);
+            Lanes.Store(v, z, n);
+        }
+    }
+
+    // ---- strided operands ----
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool Plain(nint stride) => (nuint)stride <= 1;
+
+    /// <summary>The operand itself where its stride is 0 or 1, a gathered copy of n elements in <paramref name="buffer"/> otherwise.</summary>
+    private static T* Gather<T>(T* p, nint stride, T* buffer, nint n) where T : unmanaged
+    {
+        if (Plain(stride)) return p;
+        for (nint i = 0; i < n; i++) buffer[i] = p[i * stride];
+        return buffer;
+    }
+
+    private static T* Destination<T>(T* p, nint stride, T* buffer, nint n, bool accumulate) where T : unmanaged
+    {
+        if (stride == 1) return p;
+        if (accumulate) Gather(p, stride, buffer, n);
+        return buffer;
+    }
+
+    private static void Scatter<T>(T* buffer, T* p, nint stride, nint n) where T : unmanaged
+    {
+        for (nint i = 0; i < n; i++) p[i * stride] = buffer[i];
+    }
+}
