@@ -63,6 +63,7 @@ internal static unsafe partial class Loops
 
     /// <summary>The elements start … start + count of the walk in row-major order.</summary>
     [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Walk<TRow>(Geometry* g, nint start, nint count, ref TRow row) where TRow : struct, IRow
     {
         int rank = g->Rank;
