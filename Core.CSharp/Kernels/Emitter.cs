@@ -1,0 +1,166 @@
+using System.Reflection;
+using System.Reflection.Emit;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Functional.Kernels;
+
+/// <summary>Writes a kernel's IL in a kernel's words – load, broadcast, fma, store, loop – for vectors of <typeparamref name="T"/> of the machine's width.
+/// The JIT does the rest: instruction selection, registers, addressing modes.</summary>
+internal sealed class Emitter<T> where T : unmanaged
+{
+    private readonly ILGenerator _il;
+
+    internal static bool Is512 => Avx512F.IsSupported;
+
+    internal static Type Vector => Is512 ? typeof(Vector512<T>) : typeof(Vector256<T>);
+
+    /// <summary>Elements of one vector.</summary>
+    internal static int Lanes => Is512 ? Vector512<T>.Count : Vector256<T>.Count;
+
+    internal static int Size => typeof(T) == typeof(float) ? 4 : 8;
+
+    private static readonly Type Scalar = typeof(T);
+    private static readonly Type Pointer = typeof(T).MakePointerType();
+    private static readonly Type Static = Is512 ? typeof(Vector512) : typeof(Vector256);
+
+    internal Emitter(ILGenerator il) => _il = il;
+
+    // ---- the methods behind the words ----
+
+    private static MethodInfo Exact(Type type, string name, params Type[] parameters) =>
+        type.GetMethod(name, BindingFlags.Public | BindingFlags.Static, parameters)
+        ?? throw new MissingMethodException(type.FullName, name);
+
+    private static MethodInfo Generic(string name, int parameters) =>
+        Static.GetMethods().First(m => m.Name == name && m.IsGenericMethodDefinition && m.GetParameters().Length == parameters).MakeGenericMethod(Scalar);
+
+    private static readonly MethodInfo LoadMethod = Generic("Load", 1);
+    private static readonly MethodInfo StoreMethod = Generic("Store", 2);
+    private static readonly MethodInfo AddMethod = Generic("Add", 2);
+    private static readonly MethodInfo MaxMethod = Generic("Max", 2);
+    private static readonly MethodInfo CreateMethod = Exact(Static, "Create", Scalar);
+    private static readonly MethodInfo ZeroMethod = Vector.GetProperty("Zero")!.GetMethod!;
+    private static readonly MethodInfo FmaMethod = Is512
+        ? Exact(typeof(Avx512F), "FusedMultiplyAdd", Vector, Vector, Vector)
+        : Exact(typeof(Fma), "MultiplyAdd", Vector, Vector, Vector);
+    private static readonly MethodInfo MaskLoadMethod = Is512
+        ? Exact(typeof(Avx512F), "MaskLoad", Pointer, Vector, Vector)
+        : Exact(typeof(Avx), "MaskLoad", Pointer, Vector);
+    private static readonly MethodInfo MaskStoreMethod = Exact(Is512 ? typeof(Avx512F) : typeof(Avx), "MaskStore", Pointer, Vector, Vector);
+    private static readonly MethodInfo PrefetchMethod = Exact(typeof(Sse), "Prefetch0", typeof(void).MakePointerType());
+
+    // ---- variables ----
+
+    internal LocalBuilder NewVector() => _il.DeclareLocal(Vector);
+
+    internal LocalBuilder NewPointer() => _il.DeclareLocal(Pointer);
+
+    internal LocalBuilder NewOffset() => _il.DeclareLocal(typeof(nint));
+
+    internal void Argument(int index) => _il.Emit(OpCodes.Ldarg, index);
+
+    internal void SetArgument(int index) => _il.Emit(OpCodes.Starg, index);
+
+    internal void Get(LocalBuilder local) => _il.Emit(OpCodes.Ldloc, local);
+
+    internal void Set(LocalBuilder local) => _il.Emit(OpCodes.Stloc, local);
+
+    /// <summary>Adds a constant number of bytes to the pointer on the stack.</summary>
+    internal void Plus(int bytes)
+    {
+        if (bytes == 0) return;
+        Constant(bytes);
+        Add();
+    }
+
+    internal void Constant(int value)
+    {
+        _il.Emit(OpCodes.Ldc_I4, value);
+        _il.Emit(OpCodes.Conv_I);
+    }
+
+    internal void Add() => _il.Emit(OpCodes.Add);
+
+    internal void Subtract() => _il.Emit(OpCodes.Sub);
+
+    internal void Multiply() => _il.Emit(OpCodes.Mul);
+
+    internal void And() => _il.Emit(OpCodes.And);
+
+    /// <summary>Reads the field at a byte offset from the pointer on the stack.</summary>
+    internal void ReadNative() => _il.Emit(OpCodes.Ldind_I);
+
+    // ---- vectors: operands come from the stack, results go there ----
+
+    internal void Load() => _il.Emit(OpCodes.Call, LoadMethod);
+
+    internal void Store() => _il.Emit(OpCodes.Call, StoreMethod);
+
+    internal void Zero() => _il.Emit(OpCodes.Call, ZeroMethod);
+
+    internal void Fma() => _il.Emit(OpCodes.Call, FmaMethod);
+
+    internal void AddVectors() => _il.Emit(OpCodes.Call, AddMethod);
+
+    internal void MaxVectors() => _il.Emit(OpCodes.Call, MaxMethod);
+
+    internal void Prefetch() => _il.Emit(OpCodes.Call, PrefetchMethod);
+
+    /// <summary>The scalar behind the pointer on the stack in every lane.</summary>
+    internal void Broadcast()
+    {
+        _il.Emit(typeof(T) == typeof(float) ? OpCodes.Ldind_R4 : OpCodes.Ldind_R8);
+        _il.Emit(OpCodes.Call, CreateMethod);
+    }
+
+    /// <summary>Loads the lanes of the mask; the others are zero and their memory is not touched.</summary>
+    internal void MaskLoad(LocalBuilder mask)
+    {
+        Get(mask);
+        if (Is512) Zero();
+        _il.Emit(OpCodes.Call, MaskLoadMethod);
+    }
+
+    /// <summary>Stores the lanes of the mask: address on the stack, then the value.</summary>
+    internal void MaskStore(LocalBuilder address, int bytes, LocalBuilder mask, LocalBuilder value)
+    {
+        Get(address);
+        Plus(bytes);
+        Get(mask);
+        Get(value);
+        _il.Emit(OpCodes.Call, MaskStoreMethod);
+    }
+
+    // ---- control ----
+
+    /// <summary>Repeats the body while argument <paramref name="counter"/>, counted down by one, is above zero.</summary>
+    internal void Loop(int counter, Action body)
+    {
+        var (top, end) = (_il.DefineLabel(), _il.DefineLabel());
+        Argument(counter);
+        Constant(0);
+        _il.Emit(OpCodes.Ble, end);
+        _il.MarkLabel(top);
+        body();
+        Argument(counter);
+        Constant(1);
+        Subtract();
+        SetArgument(counter);
+        Argument(counter);
+        Constant(0);
+        _il.Emit(OpCodes.Bgt, top);
+        _il.MarkLabel(end);
+    }
+
+    /// <summary>Runs the body if the integer on the stack is not zero.</summary>
+    internal void If(Action body)
+    {
+        var end = _il.DefineLabel();
+        _il.Emit(OpCodes.Brfalse, end);
+        body();
+        _il.MarkLabel(end);
+    }
+
+    internal void Return() => _il.Emit(OpCodes.Ret);
+}

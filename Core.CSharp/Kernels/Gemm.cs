@@ -1,0 +1,275 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+
+namespace Functional.Kernels;
+
+/// <summary>What follows a product, in the same pass: bias per column, then activation.</summary>
+internal unsafe struct Epilogue<T> where T : unmanaged
+{
+    internal T* Bias;
+    internal bool Relu;
+}
+
+/// <summary>General matrix products. Emitted micro-kernels do the arithmetic; what is here chooses blocks, packs what would be read with bad strides, and splits the work.
+/// Each element of C is summed in the order of k, in slabs that depend on k alone: neither the split nor the number of threads changes a bit.</summary>
+internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
+{
+    // Slabs of 256 lose 10–17 % on large matrices: each slab reads and writes C again.
+    private const int Slab = 1024;
+
+    // Up to about 512³ packing costs more than it saves.
+    private const double PackAbove = 512.0 * 512 * 512;
+
+    // Below this a second thread gains less than it costs to hand over.
+    private const double ParallelAbove = 150e3;
+
+    /// <summary>Rows of A that one job packs: with a slab of k they stay in L2.</summary>
+    private const int BlockRows = 84;
+
+    private struct Problem
+    {
+        internal nint M, N, K;
+        internal T* A, B, C;
+        internal nint ARow, AColumn, BRow, BColumn, CRow;
+        internal bool Accumulate;
+        internal Epilogue<T> Epilogue;
+    }
+
+    /// <summary>C[m, n] (+)= A[m, k]·B[k, n], then the epilogue. Strides are in elements; C has unit column stride.
+    /// When not accumulating C is never read, so it may hold anything.</summary>
+    internal static void Run(nint m, nint n, nint k, T* a, nint aRow, nint aColumn, T* b, nint bRow, nint bColumn, T* c, nint cRow, bool accumulate, in Epilogue<T> epilogue)
+    {
+        if (m == 0 || n == 0) return;
+        var problem = new Problem
+        {
+            M = m,
+            N = n,
+            K = k,
+            A = a,
+            B = b,
+            C = c,
+            ARow = aRow,
+            AColumn = aColumn,
+            BRow = bRow,
+            BColumn = bColumn,
+            CRow = cRow,
+            Accumulate = accumulate,
+            Epilogue = epilogue,
+        };
+        var work = (double)m * n * k;
+        if (!MicroKernels<T>.Available) RunPortable(problem);
+        else if (work > PackAbove && m > BlockRows / 2) RunPacked(problem);
+        else RunDirect(problem, work);
+    }
+
+    // ---- small and middling: read A and B where they are; only a transposed B is packed, panel by panel ----
+
+    private struct DirectJob : IJob
+    {
+        internal Problem Problem;
+        internal bool ByColumns;
+        internal nint Step;
+
+        public void Run(int chunk)
+        {
+            var from = chunk * Step;
+            if (ByColumns) Direct(Problem, 0, Problem.M, from, Math.Min(Problem.N, from + Step));
+            else Direct(Problem, from, Math.Min(Problem.M, from + Step), 0, Problem.N);
+        }
+    }
+
+    private static void RunDirect(in Problem p, double work)
+    {
+        var threads = Workers.Count;
+        if (threads == 1 || work < ParallelAbove)
+        {
+            Direct(p, 0, p.M, 0, p.N);
+            return;
+        }
+        nint tile = 2 * Emitter<T>.Lanes;
+        var parts = work < 4e6 ? threads : 2 * threads;
+        var byColumns = p.N >= 2 * tile && (p.N >= p.M || p.BColumn != 1);
+        var unit = byColumns ? tile : 1;
+        var size = byColumns ? p.N : p.M;
+        var step = ((size + parts - 1) / parts + unit - 1) / unit * unit;
+        var job = new DirectJob { Problem = p, ByColumns = byColumns, Step = step };
+        Workers.For((int)((size + step - 1) / step), ref job);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Direct(in Problem p, nint m0, nint m1, nint n0, nint n1)
+    {
+        nint tile = 2 * Emitter<T>.Lanes;
+        var packed = p.BColumn != 1 && p.N > 1 ? (T*)Scratch.Get(tile * p.K * sizeof(T)) : null;
+        for (var j = n0; j < n1; j += tile)
+        {
+            var width = (int)Math.Min(tile, n1 - j);
+            var b = p.B + j * p.BColumn;
+            var bStep = p.BRow;
+            if (packed != null)
+            {
+                bStep = width > Emitter<T>.Lanes ? tile : Emitter<T>.Lanes;
+                Packing<T>.Pack(b, p.BColumn, p.BRow, width, p.K, packed, bStep);
+                b = packed;
+            }
+            Column(p, m0, m1, j, width, p.A + m0 * p.ARow, p.ARow, p.AColumn, b, bStep, p.K, first: true, last: true);
+        }
+    }
+
+    /// <summary>One panel of columns: all its tiles from row m0 to m1, in panels whose heights differ by at most one.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Column(in Problem p, nint m0, nint m1, nint j, int width, T* a, nint aRow, nint aStep, T* b, nint bStep, nint k, bool first, bool last)
+    {
+        var lanes = Emitter<T>.Lanes;
+        var vectors = width > lanes ? 2 : 1;
+        var tail = width - (vectors - 1) * lanes;
+        var masked = tail < lanes;
+        var end = new TileEnd { Mask = MicroKernels<T>.Mask(tail) };
+        if (!first || p.Accumulate) end.Flags |= TileEnd.Accumulate;
+        if (last && p.Epilogue.Bias != null)
+        {
+            end.Flags |= TileEnd.AddBias;
+            end.Bias = p.Epilogue.Bias + j;
+        }
+        if (last && p.Epilogue.Relu) end.Flags |= TileEnd.ApplyRelu;
+        var rows = m1 - m0;
+        var panels = (rows + MicroKernels<T>.MaxRows - 1) / MicroKernels<T>.MaxRows;
+        var (height, taller) = (rows / panels, rows % panels);
+        var c = p.C + m0 * p.CRow + j;
+        for (nint panel = 0; panel < panels; panel++)
+        {
+            var r = (int)(height + (panel < taller ? 1 : 0));
+            MicroKernels<T>.Get(r, vectors, masked)(k, a, aRow * sizeof(T), aStep * sizeof(T), b, bStep * sizeof(T), c, p.CRow * sizeof(T), &end);
+            a += r * aRow;
+            c += r * p.CRow;
+        }
+    }
+
+    // ---- large: slabs of k; B's slab packed together, then blocks of rows in parallel, each packing its own A ----
+
+    private struct PackJob : IJob
+    {
+        internal Problem Problem;
+        internal T* Packed;
+        internal nint From, K;
+
+        public void Run(int panel)
+        {
+            nint tile = 2 * Emitter<T>.Lanes;
+            var j = panel * tile;
+            var width = (int)Math.Min(tile, Problem.N - j);
+            Packing<T>.Pack(Problem.B + From * Problem.BRow + j * Problem.BColumn, Problem.BColumn, Problem.BRow, width, K, Packed + j * K, tile);
+        }
+    }
+
+    private struct BlockJob : IJob
+    {
+        internal Problem Problem;
+        internal T* Packed;
+        internal nint From, K, Step;
+
+        public void Run(int block)
+        {
+            var (m0, m1) = (block * Step, Math.Min(Problem.M, (block + 1) * Step));
+            var rows = m1 - m0;
+            var a = (T*)Scratch.Get(rows * K * sizeof(T));
+            var source = Problem.A + m0 * Problem.ARow + From * Problem.AColumn;
+            Packing<T>.Pack(source, Problem.ARow, Problem.AColumn, (int)rows, K, a, rows);
+            nint tile = 2 * Emitter<T>.Lanes;
+            for (nint j = 0; j < Problem.N; j += tile)
+            {
+                var width = (int)Math.Min(tile, Problem.N - j);
+                Column(Problem, m0, m1, j, width, a, 1, rows, Packed + j * K, tile, K, first: From == 0, last: From + K == Problem.K);
+            }
+        }
+    }
+
+    private static void RunPacked(in Problem p)
+    {
+        nint tile = 2 * Emitter<T>.Lanes;
+        var panels = (int)((p.N + tile - 1) / tile);
+        var slabs = (p.K + Slab - 1) / Slab;
+        var depth = ((p.K + slabs - 1) / slabs + 15) / 16 * 16;
+        var blocks = (p.M + BlockRows - 1) / BlockRows;
+        // As many blocks as threads can share evenly.
+        blocks = (blocks + Workers.Count - 1) / Workers.Count * Workers.Count;
+        var step = (p.M + blocks - 1) / blocks;
+        var memory = SharedScratch.Rent(panels * tile * Math.Min(depth, p.K) * sizeof(T));
+        for (nint from = 0; from < p.K; from += depth)
+        {
+            var k = Math.Min(depth, p.K - from);
+            var pack = new PackJob { Problem = p, Packed = (T*)memory.Pointer, From = from, K = k };
+            Workers.For(panels, ref pack);
+            var multiply = new BlockJob { Problem = p, Packed = (T*)memory.Pointer, From = from, K = k, Step = step };
+            Workers.For((int)((p.M + step - 1) / step), ref multiply);
+        }
+        SharedScratch.Return(memory);
+    }
+
+    // ---- batches ----
+
+    private struct BatchJob : IJob
+    {
+        internal Problem Problem;
+        internal nint* AOffsets, BOffsets, COffsets;
+
+        public void Run(int index) => Run(Problem.A + AOffsets[index], Problem.B + BOffsets[index], Problem.C + COffsets[index]);
+
+        internal readonly void Run(T* a, T* b, T* c) =>
+            Gemm<T>.Run(Problem.M, Problem.N, Problem.K, a, Problem.ARow, Problem.AColumn, b, Problem.BRow, Problem.BColumn, c, Problem.CRow, Problem.Accumulate, Problem.Epilogue);
+    }
+
+    /// <summary>The same product for each matrix of a batch, whose offsets in elements may repeat: a broadcast operand is not copied.</summary>
+    internal static void RunBatch(int batch, nint* aOffsets, nint* bOffsets, nint* cOffsets, nint m, nint n, nint k,
+        T* a, nint aRow, nint aColumn, T* b, nint bRow, nint bColumn, T* c, nint cRow, bool accumulate)
+    {
+        var job = new BatchJob
+        {
+            Problem = new Problem { M = m, N = n, K = k, A = a, B = b, C = c, ARow = aRow, AColumn = aColumn, BRow = bRow, BColumn = bColumn, CRow = cRow, Accumulate = accumulate },
+            AOffsets = aOffsets,
+            BOffsets = bOffsets,
+            COffsets = cOffsets,
+        };
+        // Large matrices share the threads one after the other, small ones side by side.
+        if ((double)m * n * k > 1e6 || batch == 1)
+            for (var i = 0; i < batch; i++) job.Run(i);
+        else if ((double)m * n * k * batch < ParallelAbove)
+            for (var i = 0; i < batch; i++) job.Run(i);
+        else Workers.For(batch, ref job);
+    }
+
+    // ---- without emitted kernels ----
+
+    private static void RunPortable(in Problem p)
+    {
+        for (nint i = 0; i < p.M; i++)
+        {
+            var c = p.C + i * p.CRow;
+            if (!p.Accumulate) new Span<T>(c, (int)p.N).Clear();
+            for (nint q = 0; q < p.K; q++)
+            {
+                var x = p.A[i * p.ARow + q * p.AColumn];
+                var b = p.B + q * p.BRow;
+                if (p.BColumn == 1) AddScaled(x, b, c, p.N);
+                else
+                    for (nint j = 0; j < p.N; j++) c[j] += x * b[j * p.BColumn];
+            }
+            if (p.Epilogue.Bias != null)
+                for (nint j = 0; j < p.N; j++) c[j] += p.Epilogue.Bias[j];
+            if (p.Epilogue.Relu)
+                for (nint j = 0; j < p.N; j++) c[j] = T.Max(c[j], T.Zero);
+        }
+    }
+
+    private static void AddScaled(T x, T* b, T* c, nint n)
+    {
+        nint j = 0;
+        if (Vector.IsHardwareAccelerated)
+        {
+            var scale = new Vector<T>(x);
+            for (; j <= n - Vector<T>.Count; j += Vector<T>.Count)
+                Vector.Store(Vector.Load(c + j) + scale * Vector.Load(b + j), c + j);
+        }
+        for (; j < n; j++) c[j] += x * b[j];
+    }
+}

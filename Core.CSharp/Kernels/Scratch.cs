@@ -1,0 +1,54 @@
+using System.Runtime.InteropServices;
+
+namespace Functional.Kernels;
+
+/// <summary>Native memory that a thread keeps for packing: 64-byte aligned, grows, never shrinks.</summary>
+internal sealed unsafe class Scratch
+{
+    [ThreadStatic] private static Scratch? _mine;
+
+    private void* _memory;
+    private nuint _bytes;
+
+    ~Scratch() => NativeMemory.AlignedFree(_memory);
+
+    /// <summary>At least <paramref name="bytes"/> bytes of this thread's memory; the next call may hand out the same.</summary>
+    internal static void* Get(nint bytes)
+    {
+        var mine = _mine ??= new Scratch();
+        if (mine._bytes < (nuint)bytes)
+        {
+            NativeMemory.AlignedFree(mine._memory);
+            mine._bytes = (nuint)bytes + ((nuint)bytes >> 2);
+            mine._memory = NativeMemory.AlignedAlloc(mine._bytes, 64);
+        }
+        return mine._memory;
+    }
+}
+
+/// <summary>Native memory that the threads of one job share, kept for the next job.</summary>
+internal sealed unsafe class SharedScratch
+{
+    private static SharedScratch? _idle;
+
+    private nuint _bytes;
+
+    internal void* Pointer { get; private set; }
+
+    ~SharedScratch() => NativeMemory.AlignedFree(Pointer);
+
+    /// <summary>At least <paramref name="bytes"/> bytes; give them back with <see cref="Return"/>.</summary>
+    internal static SharedScratch Rent(nint bytes)
+    {
+        var memory = Interlocked.Exchange(ref _idle, null) ?? new SharedScratch();
+        if (memory._bytes < (nuint)bytes)
+        {
+            NativeMemory.AlignedFree(memory.Pointer);
+            memory._bytes = (nuint)bytes;
+            memory.Pointer = NativeMemory.AlignedAlloc((nuint)bytes, 64);
+        }
+        return memory;
+    }
+
+    internal static void Return(SharedScratch memory) => Volatile.Write(ref _idle, memory);
+}
