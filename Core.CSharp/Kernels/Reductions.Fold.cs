@@ -48,7 +48,7 @@ internal static unsafe partial class Reductions
         else Along<T, T, FoldAlong<T, R>>(in r, x, new FoldAlong<T, R> { Y = y, Accumulate = accumulate, Operation = fold });
     }
 
-    private readonly struct MaxFold : IFold
+    internal readonly struct MaxFold : IFold
     {
         public T Neutral<T>() where T : unmanaged, INumber<T> => Least<T>();
 
@@ -106,7 +106,7 @@ internal static unsafe partial class Reductions
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static T FoldStretch<T, R>(T* x, nint n, R fold) where T : unmanaged, INumber<T> where R : struct, IFold
+    internal static T FoldStretch<T, R>(T* x, nint n, R fold) where T : unmanaged, INumber<T> where R : struct, IFold
     {
         nint w = Vector512<T>.Count;
         var neutral = Vector512.Create(fold.Neutral<T>());
@@ -157,7 +157,7 @@ internal static unsafe partial class Reductions
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void FoldRows<T, R>(T* state, T* x, nint stride, nint rows, nint k, R fold)
+    internal static void FoldRows<T, R>(T* state, T* x, nint stride, nint rows, nint k, R fold)
         where T : unmanaged, INumber<T> where R : struct, IFold
     {
         nint w = Vector512<T>.Count;

@@ -52,7 +52,7 @@ internal static unsafe partial class Reductions
     public static void SumIntegers<T>(in Reduced r, T* x, T* y, bool accumulate) where T : unmanaged, IBinaryInteger<T> =>
         Fold(in r, x, y, accumulate, default(AddFold));
 
-    private readonly struct PlainTerm : IMap2
+    internal readonly struct PlainTerm : IMap2
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> m) where T : unmanaged, INumber<T> => x;
@@ -65,7 +65,7 @@ internal static unsafe partial class Reductions
         public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> m) where T : unmanaged, INumber<T> => (x - m) * (x - m);
     }
 
-    private readonly struct ShiftedExp : IMap2
+    internal readonly struct ShiftedExp : IMap2
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> m) where T : unmanaged, INumber<T> => VectorMath.Exp(x - m);
@@ -107,7 +107,7 @@ internal static unsafe partial class Reductions
 
     /// <summary>Σ f(x[i], m) over n contiguous elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static double SumStretch<T, F>(T* x, nint n, T m, F f) where T : unmanaged, INumber<T> where F : struct, IMap2
+    internal static double SumStretch<T, F>(T* x, nint n, T m, F f) where T : unmanaged, INumber<T> where F : struct, IMap2
     {
         nint w = Vector512<T>.Count;
         var shift = Vector512.Create(m);
@@ -145,7 +145,7 @@ internal static unsafe partial class Reductions
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<double> Widened<T>(Vector512<T> v)
+    internal static Vector512<double> Widened<T>(Vector512<T> v)
     {
         if (typeof(T) != typeof(float)) return v.As<T, double>();
         var (low, high) = Vector512.Widen(v.As<T, float>());
@@ -154,7 +154,7 @@ internal static unsafe partial class Reductions
 
     /// <summary>The sum of the lanes, in halves: the same order on every machine.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static double Total(Vector512<double> v)
+    internal static double Total(Vector512<double> v)
     {
         var four = v.GetLower() + v.GetUpper();
         var two = four.GetLower() + four.GetUpper();
@@ -197,7 +197,7 @@ internal static unsafe partial class Reductions
 
     /// <summary><c>wide[c] += Σᵣ f(x[r·stride + c], m[c])</c>: eight rows at a time into narrow sums that stay in the first-level cache.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void SumRows<T, F>(T* narrow, double* wide, T* x, nint stride, nint rows, nint k, T* m, F f)
+    internal static void SumRows<T, F>(T* narrow, double* wide, T* x, nint stride, nint rows, nint k, T* m, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap2
     {
         nint w = Vector512<T>.Count;
