@@ -56,6 +56,15 @@ internal static unsafe partial class Reductions
         public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T> => Vector512.Max(x, y);
     }
 
+    /// <summary>The largest element where a NaN need not survive: one instruction instead of three.</summary>
+    internal readonly struct QuickMaxFold : IFold
+    {
+        public T Neutral<T>() where T : unmanaged, INumber<T> => Least<T>();
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T> => Vector512.MaxNative(x, y);
+    }
+
     private readonly struct MinFold : IFold
     {
         public T Neutral<T>() where T : unmanaged, INumber<T> =>

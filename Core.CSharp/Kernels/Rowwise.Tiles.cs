@@ -27,7 +27,7 @@ internal static unsafe partial class Rowwise
                 T* x = X + at, y = Y + at;
                 new Span<T>(max, Reductions.Columns).Fill(T.NegativeInfinity);
                 new Span<double>(wide, Reductions.Columns).Clear();
-                Reductions.FoldRows(max, x, Inner, N, k, default(Reductions.MaxFold));
+                Reductions.FoldRows(max, x, Inner, N, k, default(Reductions.QuickMaxFold));
                 Reductions.SumRows(sum, wide, x, Inner, N, k, max, default(Reductions.ShiftedExp));
                 for (nint i = 0; i < k; i++)
                     sum[i] = T.CreateTruncating(Logarithm ? Math.Log(wide[i]) : 1 / wide[i]);

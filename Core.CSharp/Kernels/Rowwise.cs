@@ -94,7 +94,8 @@ internal static unsafe partial class Rowwise
             for (nint r = first; r < end; r++)
             {
                 T* x = X + r * N, y = Y + r * N;
-                T m = Reductions.FoldStretch(x, N, default(Reductions.MaxFold));
+                // a NaN reappears in the sum, and from there in the whole row
+                T m = Reductions.FoldStretch(x, N, default(Reductions.QuickMaxFold));
                 if (Logarithm)
                 {
                     double sum = Reductions.SumStretch(x, N, m, default(Reductions.ShiftedExp));

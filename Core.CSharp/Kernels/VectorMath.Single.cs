@@ -297,20 +297,6 @@ internal static unsafe partial class VectorMath
         return FusedMultiplyAdd(p * z, x, x);
     }
 
-    /// <summary>erf x for |x| ≤ 1 as x·P(x²); 0.9 ½ulp.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static V ErfSmall(V x)
-    {
-        var z = x * x;
-        var p = FusedMultiplyAdd(Create(7.87587506e-05f), z, Create(-0.000801686429f));
-        p = FusedMultiplyAdd(p, z, Create(0.00518908742f));
-        p = FusedMultiplyAdd(p, z, Create(-0.026854212f));
-        p = FusedMultiplyAdd(p, z, Create(0.112835947f));
-        p = FusedMultiplyAdd(p, z, Create(-0.376126267f));
-        p = FusedMultiplyAdd(p, z, Create(1.12837917f));
-        return p * x;
-    }
-
     /// <summary>erfc a for a ≥ 0 as e^(−a²)/(1 + 2a)·P((a − 4)/(a + 4)); 0.7 ½ulp.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static V ErfcPositive(V a)
@@ -335,12 +321,24 @@ internal static unsafe partial class VectorMath
         return e * (p / FusedMultiplyAdd(Create(2f), a, V.One));
     }
 
+    /// <summary>erf x as x·P(x²)/Q(x²), whose coefficients are all positive, and ±1 from 3.92 on; 1.4 ½ulp.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static V Erf(V x)
     {
         var a = Abs(x);
-        var y = ConditionalSelect(LessThan(a, V.One), ErfSmall(a), V.One - ErfcPositive(a));
-        return WithSign(y, x);
+        var z = x * x;
+        var p = FusedMultiplyAdd(Create(2.08664255e-06f), z, Create(0.000277750194f));
+        p = FusedMultiplyAdd(p, z, Create(0.00347635779f));
+        p = FusedMultiplyAdd(p, z, Create(0.0518154651f));
+        p = FusedMultiplyAdd(p, z, Create(0.183742136f));
+        p = FusedMultiplyAdd(p, z, Create(1.12837923f));
+        var q = FusedMultiplyAdd(Create(3.81108111e-05f), z, Create(0.00109205977f));
+        q = FusedMultiplyAdd(q, z, Create(0.0143763935f));
+        q = FusedMultiplyAdd(q, z, Create(0.111310512f));
+        q = FusedMultiplyAdd(q, z, Create(0.496170551f));
+        q = FusedMultiplyAdd(q, z, V.One);
+        var y = MinNative(V.One, a * p / q);
+        return WithSign(ConditionalSelect(GreaterThan(a, Create(3.92f)), V.One, y), x);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
