@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using static Functional.Kernels.Lanes;
 
 namespace Functional.Kernels;
@@ -104,7 +105,7 @@ internal static unsafe partial class Rowwise
                 else
                 {
                     double sum = ExpStretch(x, y, N, m);
-                    Multiply(y, N, T.CreateTruncating(1 / sum));
+                    Multiply(y, N, T.CreateTruncating(1 / sum), x + N);
                 }
             }
         }
@@ -147,12 +148,17 @@ internal static unsafe partial class Rowwise
         return Reductions.Total(wide);
     }
 
+    /// <summary><c>y[i] *= factor</c>, fetching the row after it for the maximum that comes next.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Multiply<T>(T* y, nint n, T factor) where T : unmanaged
+    private static void Multiply<T>(T* y, nint n, T factor, T* next) where T : unmanaged
     {
         nint w = Vector512<T>.Count;
         var v = Vector512.Create(factor);
-        for (; n >= w; n -= w, y += w) (Vector512.Load(y) * v).Store(y);
+        for (; n >= w; n -= w, y += w, next += w)
+        {
+            if (Sse.IsSupported) Sse.Prefetch0(next);
+            (Vector512.Load(y) * v).Store(y);
+        }
         if (n > 0) Store(Load(y, n) * v, y, n);
     }
 
