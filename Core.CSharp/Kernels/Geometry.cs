@@ -86,6 +86,21 @@ internal unsafe struct Geometry
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly nint Stride(int operand, int axis) => (nint)_strides[(_rank - 1 - axis) * MaxOperands + operand];
 
+    /// <summary>The same walk in another order: the axis along which <paramref name="operand"/> has stride 1 innermost.</summary>
+    public readonly Geometry Oriented(int operand)
+    {
+        for (int inner = 1; inner < _rank; inner++)
+        {
+            if (Stride(operand, inner) != 1) continue;
+            var g = Start();
+            for (int d = _rank - 1; d >= 0; d--)
+                if (d != inner) g.Append(Size(d), Stride(0, d), Stride(1, d), Stride(2, d), Stride(3, d));
+            g.Append(Size(inner), Stride(0, inner), Stride(1, inner), Stride(2, inner), Stride(3, inner));
+            return g;
+        }
+        return this;
+    }
+
     private static void TooManyAxes() => throw new ArgumentException(
         $"elementwise: at most {MaxRank} axes that do not merge; got more. Make the operands contiguous first.");
 }

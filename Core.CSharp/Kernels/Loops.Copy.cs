@@ -1,27 +1,30 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Functional.Kernels;
 
 /// <content>Strided copies of elements of 1, 4 or 8 bytes, and the square tiles that turn swapped axes.</content>
 internal static unsafe partial class Loops
 {
-    /// <summary>Rows and columns of a transposed tile: small enough that both sides stay in the first-level cache.</summary>
-    private const int Tile = 16;
-
     /// <summary><c>y = x</c> over a walk of (x, y).</summary>
     public static void Copy<T>(in Geometry g, T* x, T* y) where T : unmanaged
     {
         if (g.Count == 0) return;
-        if (g.Rank >= 2 && g.Stride(1, 0) == 1 && g.Stride(0, 0) != 1)
+        if (g.Rank >= 2 && g.Stride(1, 0) != 1)
         {
-            // the source's unit stride lies along another axis: walk tiles of that axis and the inner one
-            for (int d = 1; d < g.Rank; d++)
+            var turned = g.Oriented(1);
+            if (turned.Stride(1, 0) == 1)
             {
-                if (g.Stride(0, d) != 1 || g.Size(d) < 4 || g.Size(0) < 4) continue;
-                Transpose(in g, d, x, y);
+                Copy(in turned, x, y);
                 return;
             }
+        }
+        if (g.Rank >= 2 && g.Stride(1, 0) == 1 && TileAxis(in g, 0, out int axis))
+        {
+            var tile = new TransposeTile<T> { X = x, Y = y, Columns = g.Size(0), StrideX = g.Stride(0, 0), StrideY = g.Stride(1, axis) };
+            Tiles(in g, axis, ref tile);
+            return;
         }
         var row = new CopyRow<T> { X = x, Y = y };
         (row.StepX, row.StepY) = g.Rank > 0 ? (g.Stride(0, 0), g.Stride(1, 0)) : (1, 1);
@@ -46,51 +49,13 @@ internal static unsafe partial class Loops
         }
     }
 
-    /// <summary>Copies the planes spanned by the inner axis (contiguous in y) and <paramref name="axis"/> (contiguous in x) in tiles.</summary>
-    private static void Transpose<T>(in Geometry g, int axis, T* x, T* y) where T : unmanaged
-    {
-        // the walk over everything else, with a strip of Tile rows of the plane as its innermost element
-        nint rows = g.Size(axis), columns = g.Size(0);
-        var outer = Geometry.Start();
-        for (int d = g.Rank - 1; d >= 1; d--)
-            if (d != axis) outer.Append(g.Size(d), g.Stride(0, d), g.Stride(1, d));
-        nint strips = (rows + Tile - 1) / Tile;
-        var job = new TransposeJob<T>
-        {
-            X = x, Y = y, Outer = &outer, Rows = rows, Columns = columns, Strips = strips,
-            StrideX = g.Stride(0, 0), StrideY = g.Stride(1, axis),
-        };
-        nint total = outer.Count * strips;
-        int chunks = g.Count < 2 * Chunk ? 1 : (int)Math.Min(16, total);
-        job.PerChunk = (total + chunks - 1) / chunks;
-        job.Total = total;
-        if (chunks == 1) job.Run(0);
-        else Workers.For(chunks, ref job);
-    }
-
-    private struct TransposeJob<T> : IJob where T : unmanaged
+    private struct TransposeTile<T> : ITile where T : unmanaged
     {
         public T* X, Y;
-        public Geometry* Outer;
-        public nint Rows, Columns, Strips, StrideX, StrideY, PerChunk, Total;
+        public nint Columns, StrideX, StrideY;
 
-        public readonly void Run(int chunk)
-        {
-            nint end = Math.Min(Total, (chunk + 1) * PerChunk);
-            for (nint item = chunk * PerChunk; item < end; item++)
-            {
-                nint plane = item / Strips, strip = item - plane * Strips, ox = 0, oy = 0;
-                for (int d = 0; d < Outer->Rank; d++)
-                {
-                    nint next = plane / Outer->Size(d), i = plane - next * Outer->Size(d);
-                    ox += i * Outer->Stride(0, d);
-                    oy += i * Outer->Stride(1, d);
-                    plane = next;
-                }
-                nint first = strip * Tile;
-                TransposeStrip(Math.Min(Tile, Rows - first), Columns, X + ox + first, StrideX, Y + oy + first * StrideY, StrideY);
-            }
-        }
+        public readonly void Run(nint rows, nint o0, nint o1, nint o2, nint o3) =>
+            TransposeStrip(rows, Columns, X + o0, StrideX, Y + o1, StrideY);
     }
 
     /// <summary><c>y[r·strideY + c] = x[c·strideX + r]</c> for r &lt; rows ≤ Tile, c &lt; columns.</summary>
@@ -98,6 +63,15 @@ internal static unsafe partial class Loops
     private static void TransposeStrip<T>(nint rows, nint columns, T* x, nint strideX, T* y, nint strideY) where T : unmanaged
     {
         nint c = 0;
+        if (Avx512F.IsSupported && sizeof(T) == 4 && rows == Tile)
+        {
+            for (; c + Tile <= columns; c += Tile)
+            {
+                // the lines of the next tile lie a stride apart, where no hardware prefetcher looks
+                for (nint i = Tile; i < 2 * Tile && c + i < columns; i++) Sse.Prefetch0(x + (c + i) * strideX);
+                Transpose16((float*)(x + c * strideX), strideX, (float*)(y + c), strideY);
+            }
+        }
         if (sizeof(T) == 4)
         {
             for (; c + 4 <= columns; c += 4)
@@ -112,6 +86,40 @@ internal static unsafe partial class Loops
         }
         for (; c < columns; c++)
             for (nint r = 0; r < rows; r++) y[r * strideY + c] = x[c * strideX + r];
+    }
+
+    /// <summary>A 16×16 block of 4-byte elements: pairs, quadruples, then the four 128-bit lanes are interleaved.</summary>
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Transpose16(float* x, nint strideX, float* y, nint strideY)
+    {
+        Vector512<float>* u = stackalloc Vector512<float>[16];
+        for (int i = 0; i < 16; i += 4, x += 4 * strideX)
+        {
+            var a = Vector512.Load(x);
+            var b = Vector512.Load(x + strideX);
+            var c = Vector512.Load(x + 2 * strideX);
+            var d = Vector512.Load(x + 3 * strideX);
+            var ab0 = Avx512F.UnpackLow(a, b).AsDouble();
+            var ab1 = Avx512F.UnpackHigh(a, b).AsDouble();
+            var cd0 = Avx512F.UnpackLow(c, d).AsDouble();
+            var cd1 = Avx512F.UnpackHigh(c, d).AsDouble();
+            u[i] = Avx512F.UnpackLow(ab0, cd0).AsSingle();
+            u[i + 1] = Avx512F.UnpackHigh(ab0, cd0).AsSingle();
+            u[i + 2] = Avx512F.UnpackLow(ab1, cd1).AsSingle();
+            u[i + 3] = Avx512F.UnpackHigh(ab1, cd1).AsSingle();
+        }
+        for (int j = 0; j < 4; j++, y += strideY)
+        {
+            var even01 = Avx512F.Shuffle4x128(u[j], u[4 + j], 0x88);
+            var odd01 = Avx512F.Shuffle4x128(u[j], u[4 + j], 0xDD);
+            var even23 = Avx512F.Shuffle4x128(u[8 + j], u[12 + j], 0x88);
+            var odd23 = Avx512F.Shuffle4x128(u[8 + j], u[12 + j], 0xDD);
+            Avx512F.Shuffle4x128(even01, even23, 0x88).Store(y);
+            Avx512F.Shuffle4x128(odd01, odd23, 0x88).Store(y + 4 * strideY);
+            Avx512F.Shuffle4x128(even01, even23, 0xDD).Store(y + 8 * strideY);
+            Avx512F.Shuffle4x128(odd01, odd23, 0xDD).Store(y + 12 * strideY);
+        }
     }
 
     /// <summary>A 4×4 block of 4-byte elements, turned in registers.</summary>
@@ -135,8 +143,8 @@ internal static unsafe partial class Loops
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<float> Interleave(Vector128<float> a, Vector128<float> b, bool high)
     {
-        if (System.Runtime.Intrinsics.X86.Sse.IsSupported)
-            return high ? System.Runtime.Intrinsics.X86.Sse.UnpackHigh(a, b) : System.Runtime.Intrinsics.X86.Sse.UnpackLow(a, b);
+        if (Sse.IsSupported)
+            return high ? Sse.UnpackHigh(a, b) : Sse.UnpackLow(a, b);
         int i = high ? 2 : 0;
         return Vector128.Create(a[i], b[i], a[i + 1], b[i + 1]);
     }

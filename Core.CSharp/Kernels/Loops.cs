@@ -44,7 +44,50 @@ internal static unsafe partial class Loops
         var row = new Row1<T, F> { X = x, Y = y, Accumulate = accumulate, Body = f };
         if (g.Rank > 0) (row.StepX, row.StepY) = (g.Stride(0, 0), g.Stride(1, 0));
         else (row.StepX, row.StepY) = (1, 1);
+        if (g.Rank >= 2 && (row.StepY != 1 || !Plain(row.StepX)) && Tiled1(in g, x, y, accumulate, f)) return;
         Walk(in g, ref row);
+    }
+
+    /// <summary>Tries the walk in tiles; false where no operand gains from it.</summary>
+    private static bool Tiled1<T, F>(in Geometry g, T* x, T* y, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap1
+    {
+        var turned = g.Stride(1, 0) == 1 ? g : g.Oriented(1);
+        if (turned.Stride(1, 0) != 1) return false;
+        if (!TileAxis(in turned, 0, out int axis))
+        {
+            if (g.Stride(1, 0) == 1) return false;
+            Map1(in turned, x, y, accumulate, f);
+            return true;
+        }
+        var tile = new Tile1<T, F>
+        {
+            X = x, Y = y, N = turned.Size(0), Accumulate = accumulate, Body = f,
+            StepX = turned.Stride(0, 0), AxisX = turned.Stride(0, axis), AxisY = turned.Stride(1, axis),
+        };
+        Tiles(in turned, axis, ref tile);
+        return true;
+    }
+
+    private struct Tile1<T, F> : ITile where T : unmanaged, INumber<T> where F : struct, IMap1
+    {
+        public T* X, Y;
+        public nint N, StepX, AxisX, AxisY;
+        public bool Accumulate;
+        public F Body;
+
+        [SkipLocalsInit]
+        public readonly void Run(nint rows, nint o0, nint o1, nint o2, nint o3)
+        {
+            T* bx = stackalloc T[Tile * Gathered];
+            for (nint c = 0; c < N; c += Gathered)
+            {
+                nint m = Math.Min(N - c, Gathered);
+                T* x = Panel(X + o0 + c * StepX, StepX, AxisX, bx, rows, m, out nint rowX);
+                for (nint r = 0; r < rows; r++)
+                    Kernel1(m, x + r * rowX, StepX == 0 ? 0 : 1, Y + o1 + c + r * AxisY, Accumulate, Body);
+            }
+        }
     }
 
     private struct Row1<T, F> : IRow where T : unmanaged, INumber<T> where F : struct, IMap1
@@ -135,7 +178,54 @@ internal static unsafe partial class Loops
         var row = new Row2<T, F> { X = x, Y = y, Z = z, Accumulate = accumulate, Body = f };
         if (g.Rank > 0) (row.StepX, row.StepY, row.StepZ) = (g.Stride(0, 0), g.Stride(1, 0), g.Stride(2, 0));
         else (row.StepX, row.StepY, row.StepZ) = (1, 1, 1);
+        if (g.Rank >= 2 && (row.StepZ != 1 || !Plain(row.StepX) || !Plain(row.StepY)) && Tiled2(in g, x, y, z, accumulate, f)) return;
         Walk(in g, ref row);
+    }
+
+    private static bool Tiled2<T, F>(in Geometry g, T* x, T* y, T* z, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap2
+    {
+        var turned = g.Stride(2, 0) == 1 ? g : g.Oriented(2);
+        if (turned.Stride(2, 0) != 1) return false;
+        if (!TileAxis(in turned, 0, out int axis) && !TileAxis(in turned, 1, out axis))
+        {
+            if (g.Stride(2, 0) == 1) return false;
+            Map2(in turned, x, y, z, accumulate, f);
+            return true;
+        }
+        var tile = new Tile2<T, F>
+        {
+            X = x, Y = y, Z = z, N = turned.Size(0), Accumulate = accumulate, Body = f,
+            StepX = turned.Stride(0, 0), StepY = turned.Stride(1, 0),
+            AxisX = turned.Stride(0, axis), AxisY = turned.Stride(1, axis), AxisZ = turned.Stride(2, axis),
+        };
+        Tiles(in turned, axis, ref tile);
+        return true;
+    }
+
+    private struct Tile2<T, F> : ITile where T : unmanaged, INumber<T> where F : struct, IMap2
+    {
+        public T* X, Y, Z;
+        public nint N, StepX, StepY, AxisX, AxisY, AxisZ;
+        public bool Accumulate;
+        public F Body;
+
+        [SkipLocalsInit]
+        public readonly void Run(nint rows, nint o0, nint o1, nint o2, nint o3)
+        {
+            T* bx = stackalloc T[Tile * Gathered], by = stackalloc T[Tile * Gathered];
+            for (nint c = 0; c < N; c += Gathered)
+            {
+                nint m = Math.Min(N - c, Gathered);
+                T* x = Panel(X + o0 + c * StepX, StepX, AxisX, bx, rows, m, out nint rowX);
+                T* y = Panel(Y + o1 + c * StepY, StepY, AxisY, by, rows, m, out nint rowY);
+                for (nint r = 0; r < rows; r++)
+                {
+                    Kernel2(m, x + r * rowX, StepX == 0 ? 0 : 1, y + r * rowY, StepY == 0 ? 0 : 1,
+                        Z + o2 + c + r * AxisZ, Accumulate, Body);
+                }
+            }
+        }
     }
 
     private struct Row2<T, F> : IRow where T : unmanaged, INumber<T> where F : struct, IMap2
@@ -326,6 +416,7 @@ internal static unsafe partial class Loops
     private static bool Plain(nint stride) => (nuint)stride <= 1;
 
     /// <summary>The operand itself where its stride is 0 or 1, a gathered copy of n elements in <paramref name="buffer"/> otherwise.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static T* Gather<T>(T* p, nint stride, T* buffer, nint n) where T : unmanaged
     {
         if (Plain(stride)) return p;
@@ -340,6 +431,7 @@ internal static unsafe partial class Loops
         return buffer;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Scatter<T>(T* buffer, T* p, nint stride, nint n) where T : unmanaged
     {
         for (nint i = 0; i < n; i++) p[i * stride] = buffer[i];
