@@ -105,6 +105,34 @@ internal readonly struct MinF : IMap2
     public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T> => Vector512.Min(x, y);
 }
 
+/// <summary><c>x ∧ y</c> of booleans, bytes of 0 or 1.</summary>
+internal readonly struct AndF : IMap2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T> => x & y;
+}
+
+/// <summary><c>x ∨ y</c> of booleans.</summary>
+internal readonly struct OrF : IMap2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T> => x | y;
+}
+
+/// <summary><c>x ⊕ y</c> of booleans.</summary>
+internal readonly struct XorF : IMap2
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T> => x ^ y;
+}
+
+/// <summary><c>¬x</c> of a boolean.</summary>
+internal readonly struct NotF : IMap1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> => x ^ Vector512<T>.One;
+}
+
 /// <summary><c>x = y</c></summary>
 internal readonly struct EqualF : ICompare
 {
