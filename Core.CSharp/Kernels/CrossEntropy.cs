@@ -23,7 +23,16 @@ internal static unsafe class CrossEntropy
         where T : unmanaged, IBinaryFloatingPointIeee754<T> where TLabel : unmanaged, IBinaryInteger<TLabel> =>
         Rowwise.ForRows(rows, n, new BackwardLabels<T, TLabel>
         {
-            N = n, X = x, Lse = lse, Labels = labels, Smoothing = smoothing, G = g, StepG = stepG, Scale = scale, Dx = dx, Accumulate = accumulate,
+            N = n,
+            X = x,
+            Lse = lse,
+            Labels = labels,
+            Smoothing = smoothing,
+            G = g,
+            StepG = stepG,
+            Scale = scale,
+            Dx = dx,
+            Accumulate = accumulate,
         });
 
     /// <summary><c>loss[r] = Σ q·(lse − x)</c> for target probabilities t[rows, n], q = (1 − ε)·t + ε/n; a q of 0 contributes 0.</summary>
@@ -37,7 +46,16 @@ internal static unsafe class CrossEntropy
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         Rowwise.ForRows(rows, n, new BackwardTargets<T>
         {
-            N = n, X = x, Lse = lse, Target = target, Smoothing = smoothing, G = g, StepG = stepG, Scale = scale, Dx = dx, Accumulate = accumulate,
+            N = n,
+            X = x,
+            Lse = lse,
+            Target = target,
+            Smoothing = smoothing,
+            G = g,
+            StepG = stepG,
+            Scale = scale,
+            Dx = dx,
+            Accumulate = accumulate,
         });
 
     private static T LogSumExp<T>(T* x, nint n) where T : unmanaged, IBinaryFloatingPointIeee754<T>

@@ -16,7 +16,16 @@ internal static unsafe partial class Loops
         {
             var row = new Row3<T, F>
             {
-                A = a, B = b, C = c, Z = z, StepA = 1, StepB = 1, StepC = 1, StepZ = 1, Accumulate = accumulate, Body = f,
+                A = a,
+                B = b,
+                C = c,
+                Z = z,
+                StepA = 1,
+                StepB = 1,
+                StepC = 1,
+                StepZ = 1,
+                Accumulate = accumulate,
+                Body = f,
             };
             Split(n, ref row);
         }

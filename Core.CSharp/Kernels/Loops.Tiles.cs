@@ -41,8 +41,16 @@ internal static unsafe partial class Loops
         int chunks = g.Count < 2 * Chunk ? 1 : (int)Math.Min(16, total);
         var job = new TileJob<TTile>
         {
-            Tile = tile, Outer = &outer, Rows = g.Size(axis), Strips = strips, Total = total, PerChunk = (total + chunks - 1) / chunks,
-            S0 = g.Stride(0, axis), S1 = g.Stride(1, axis), S2 = g.Stride(2, axis), S3 = g.Stride(3, axis),
+            Tile = tile,
+            Outer = &outer,
+            Rows = g.Size(axis),
+            Strips = strips,
+            Total = total,
+            PerChunk = (total + chunks - 1) / chunks,
+            S0 = g.Stride(0, axis),
+            S1 = g.Stride(1, axis),
+            S2 = g.Stride(2, axis),
+            S3 = g.Stride(3, axis),
         };
         if (chunks == 1) job.Run(0);
         else Workers.For(chunks, ref job);

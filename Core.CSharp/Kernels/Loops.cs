@@ -62,8 +62,14 @@ internal static unsafe partial class Loops
         }
         var tile = new Tile1<T, F>
         {
-            X = x, Y = y, N = turned.Size(0), Accumulate = accumulate, Body = f,
-            StepX = turned.Stride(0, 0), AxisX = turned.Stride(0, axis), AxisY = turned.Stride(1, axis),
+            X = x,
+            Y = y,
+            N = turned.Size(0),
+            Accumulate = accumulate,
+            Body = f,
+            StepX = turned.Stride(0, 0),
+            AxisX = turned.Stride(0, axis),
+            AxisY = turned.Stride(1, axis),
         };
         Tiles(in turned, axis, ref tile);
         return true;
@@ -195,9 +201,17 @@ internal static unsafe partial class Loops
         }
         var tile = new Tile2<T, F>
         {
-            X = x, Y = y, Z = z, N = turned.Size(0), Accumulate = accumulate, Body = f,
-            StepX = turned.Stride(0, 0), StepY = turned.Stride(1, 0),
-            AxisX = turned.Stride(0, axis), AxisY = turned.Stride(1, axis), AxisZ = turned.Stride(2, axis),
+            X = x,
+            Y = y,
+            Z = z,
+            N = turned.Size(0),
+            Accumulate = accumulate,
+            Body = f,
+            StepX = turned.Stride(0, 0),
+            StepY = turned.Stride(1, 0),
+            AxisX = turned.Stride(0, axis),
+            AxisY = turned.Stride(1, axis),
+            AxisZ = turned.Stride(2, axis),
         };
         Tiles(in turned, axis, ref tile);
         return true;

@@ -37,7 +37,13 @@ internal static unsafe partial class Rowwise
         else
             ForTiles(outer, n, inner, new BackwardTiles<T>
             {
-                N = n, Inner = inner, Y = y, G = g, Dx = dx, Accumulate = accumulate, Logarithm = logarithm,
+                N = n,
+                Inner = inner,
+                Y = y,
+                G = g,
+                Dx = dx,
+                Accumulate = accumulate,
+                Logarithm = logarithm,
             });
     }
 

@@ -28,7 +28,12 @@ internal static unsafe class Updates
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         Run(n, p, g, v, null, null, new MomentumStep
         {
-            Rate = rate, Momentum = momentum, Gain = 1 - dampening, Nesterov = nesterov, Decay = decay, Keep = 1 - shrink,
+            Rate = rate,
+            Momentum = momentum,
+            Gain = 1 - dampening,
+            Nesterov = nesterov,
+            Decay = decay,
+            Keep = 1 - shrink,
         });
 
     /// <summary>
@@ -41,8 +46,14 @@ internal static unsafe class Updates
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         Run(n, p, g, v, mean, velocity, new RmsPropStep
         {
-            Rate = rate, Alpha = alpha, Epsilon = epsilon, Momentum = momentum, Decay = decay, Keep = 1 - shrink,
-            Centred = mean != null, Moving = velocity != null,
+            Rate = rate,
+            Alpha = alpha,
+            Epsilon = epsilon,
+            Momentum = momentum,
+            Decay = decay,
+            Keep = 1 - shrink,
+            Centred = mean != null,
+            Moving = velocity != null,
         });
 
     /// <summary>
@@ -55,7 +66,13 @@ internal static unsafe class Updates
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         Run(n, p, g, m, v, largest, new AdamStep
         {
-            Rate = rate, RootScale = rootScale, Beta1 = beta1, Beta2 = beta2, Epsilon = epsilon, Decay = decay, Keep = 1 - shrink,
+            Rate = rate,
+            RootScale = rootScale,
+            Beta1 = beta1,
+            Beta2 = beta2,
+            Epsilon = epsilon,
+            Decay = decay,
+            Keep = 1 - shrink,
             Largest = largest != null,
         });
 
