@@ -148,7 +148,7 @@ namespace Functional.Ops
             where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
             nint classes = logits.Shape[-1], rows = (nint)y[1].Count;
-            var index = Indexing.Checked(name, labels, classes, ignore);
+            var index = Indexing.Checked(name, labels, classes, ignore, "labels");
             var x = Pointwise.Contiguous(logits);
             var losses = mean ? Tensor.Allocate(logits.DType, y[1].Shape) : y[0];
             Kernels.CrossEntropy.Forward(rows, classes, x.Pointer<T>(), index.Pointer<long>(), smoothing, losses.Pointer<T>(), y[1].Pointer<T>());
@@ -162,7 +162,7 @@ namespace Functional.Ops
             where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
             nint classes = logits.Shape[-1], rows = (nint)lse.Count;
-            var index = Indexing.Checked(name, labels, classes, ignore);
+            var index = Indexing.Checked(name, labels, classes, ignore, "labels");
             var (x, loss) = (Pointwise.Contiguous(logits), mean ? g[0] : Pointwise.Contiguous(g[0]));
             var dx = slot.Open(out var accumulate);
             Kernels.CrossEntropy.Backward(rows, classes, x.Pointer<T>(), lse.Pointer<T>(), index.Pointer<long>(), smoothing,

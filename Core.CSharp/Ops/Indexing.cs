@@ -346,7 +346,8 @@ namespace Functional.Ops
 
         private static void Mark<T>(Tensor index, nint classes, Tensor y) where T : unmanaged, INumber<T>
         {
-            var (at, to) = (index.Pointer<long>(), y.Pointer<T>());
+            var at = index.Pointer<long>();
+            var to = y.Pointer<T>();
             for (nint i = 0; i < (nint)index.Count; i++)
                 if (at[i] >= 0)
                     to[i * classes + (nint)at[i]] = T.One;
@@ -354,33 +355,25 @@ namespace Functional.Ops
         }
 
         /// <summary>The indices as contiguous int64, each in 0 … n − 1, or −1 in place of <paramref name="ignore"/>.</summary>
-        internal static Tensor Checked(string op, Tensor indices, nint n, long? ignore = null)
+        internal static Tensor Checked(string op, Tensor indices, nint n, long? ignore = null, string noun = "indices")
         {
             var index = Pointwise.Contiguous(Reducing.Converted(indices, DType.Int64));
-            if (ignore is { } ignored) index = Without(index, ignored);
-            var p = index.Pointer<long>();
-            for (nint from = 0, count = (nint)index.Count; from < count;)
+            var from = index.Pointer<long>();
+            var count = (nint)index.Count;
+            if (ignore is not { } ignored)
             {
-                var bad = Kernels.Indexing.FirstOutside(count - from, p + from, n);
-                if (bad < 0) break;
-                from += bad;
-                if (ignore is null || p[from] != -1)
-                    throw Shape.Refuse(op, n == 0 ? "there is nothing to index along an empty axis" : $"indices must lie in 0 … {n - 1}",
-                        $"{p[from]} at {Place(indices.Shape, from)}", "Correct the index");
-                from++;
+                var outside = Kernels.Indexing.FirstOutside(count, from, n);
+                return outside < 0 ? index : throw Outside(outside);
             }
-            return index;
-        }
-
-        private static Tensor Without(Tensor index, long ignored)
-        {
             var mapped = Tensor.Allocate(DType.Int64, index.Shape);
-            var (from, to) = (index.Pointer<long>(), mapped.Pointer<long>());
-            for (nint i = 0; i < (nint)index.Count; i++)
-                // A real -1 must stay an error, unless it is what is ignored.
-                to[i] = from[i] == ignored ? -1 : from[i] == -1 ? long.MinValue : from[i];
+            var to = mapped.Pointer<long>();
+            for (nint i = 0; i < count; i++)
+                to[i] = from[i] == ignored ? -1 : (ulong)from[i] < (ulong)n ? from[i] : throw Outside(i);
             GC.KeepAlive(index);
             return mapped;
+
+            ShapeException Outside(nint i) => Shape.Refuse(op, n == 0 ? "there is nothing to index along an empty axis" : $"{noun} must lie in 0 … {n - 1}",
+                $"{index.Pointer<long>()[i]} at {Place(indices.Shape, i)}", "Correct it");
         }
 
         private static string Place(Shape shape, nint position)

@@ -39,6 +39,8 @@ namespace Functional
                         var (size, range, drops) = (Shape[axis], selections[axis].Range, selections[axis].Drops);
                         starts[axis] = range.Start.GetOffset(size);
                         stops[axis] = drops ? starts[axis] + 1 : range.End.GetOffset(size);
+                        if (drops && (starts[axis] < 0 || starts[axis] >= size))
+                            throw Shape.Refuse("slice", $"a place along axis {axis} must lie in {-size} … {size - 1}", $"{(range.Start.IsFromEnd ? -range.Start.Value : range.Start.Value)} of {Shape}", "Choose an existing place");
                         if (drops) continue;
                     }
                     sizes.Add(stops[axis] - starts[axis]);
