@@ -10,8 +10,9 @@ internal static class VectorSpace
         Name = "add",
         Shape = static x =>
         {
+            Shape.Number("add", x[0]);
             Shape.SameDType("add", x[0], x[1]);
-            if (x[0].Shape != x[1].Shape)
+            if (!ReferenceEquals(x[0].Shape, x[1].Shape) && x[0].Shape != x[1].Shape)
                 throw Shape.Refuse("add", "shapes must agree", $"{x[0].Shape} and {x[1].Shape}", "Expand one of them");
             return [new(x[0].DType, x[0].Shape)];
         },

@@ -152,6 +152,13 @@ public sealed partial class Shape
             throw Refuse(op, "the input must be float32 or float64", Describe(x.DType, x.Shape), "Convert it with Cast");
     }
 
+    /// <summary>Refuses a bool tensor.</summary>
+    internal static void Number(string op, Tensor x)
+    {
+        if (x.DType == DType.Bool)
+            throw Refuse(op, "numbers are needed", Describe(x.DType, x.Shape), "Convert it with Cast");
+    }
+
     /// <summary>Refuses a tensor that is not int32 or int64.</summary>
     internal static void Integer(string op, Tensor x)
     {
