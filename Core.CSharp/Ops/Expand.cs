@@ -104,8 +104,8 @@ namespace Functional.Ops
                     axes |= 1UL << i;
             if (x.Rank > Geometry.MaxRank) x = Pointwise.Contiguous(x);
             var walks = Reduced.Of(x.Shape.Sizes, x.Strides, axes);
-            if (x.DType == DType.Float32) Reductions.Sum(in walks, x.Pointer<float>(), y.Pointer<float>(), accumulate);
-            else Reductions.Sum(in walks, x.Pointer<double>(), y.Pointer<double>(), accumulate);
+            if (x.DType == DType.Float32) Functional.Kernels.Reductions.Sum(in walks, x.Pointer<float>(), y.Pointer<float>(), accumulate);
+            else Functional.Kernels.Reductions.Sum(in walks, x.Pointer<double>(), y.Pointer<double>(), accumulate);
             GC.KeepAlive(x);
         }
     }
