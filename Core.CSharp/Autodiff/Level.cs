@@ -41,11 +41,11 @@ internal abstract class Level
 
     /// <summary>The cotangent or tangent that is zero everywhere, without memory of its own size.</summary>
     internal static Tensor ZerosLike(Tensor x) =>
-        x.IsMeta ? Tensor.Meta(x.DType, x.Shape) : Tensor.Full(Functional.Shape.Scalar, 0, x.DType).View(x.Shape, new nint[x.Rank], 0);
+        x.IsMeta ? Tensor.Meta(x.DType, x.Shape) : Tensor.Constant(x.Shape, 0, x.DType);
 
     /// <summary>Ones in the shape of x, without memory of its own size.</summary>
     internal static Tensor OnesLike(Tensor x) =>
-        x.IsMeta ? Tensor.Meta(x.DType, x.Shape) : Tensor.Full(Functional.Shape.Scalar, 1, x.DType).View(x.Shape, new nint[x.Rank], 0);
+        x.IsMeta ? Tensor.Meta(x.DType, x.Shape) : Tensor.Constant(x.Shape, 1, x.DType);
 }
 
 /// <summary>A trace that belongs to a level.</summary>

@@ -80,7 +80,7 @@ public readonly record struct Key
         if (!(probability >= 0 && probability <= 1)) throw Shape.Refuse("bernoulli", "the probability must lie in 0 … 1", $"{probability}", "Correct it");
         var u = Uniform(shape, dtype: DType.Float64);
         var y = Tensor.Allocate(DType.Bool, shape);
-        Pointwise.Compare(u, Tensor.Scalar(probability).View(shape, new nint[shape.Rank], 0), y, default(LessF));
+        Pointwise.Compare(u, Tensor.Constant(shape, probability, DType.Float64), y, default(LessF));
         Pool.Return(u.Block!);
         return y;
     }

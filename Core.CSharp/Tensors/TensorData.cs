@@ -6,6 +6,9 @@ namespace Functional;
 // Data in and out.
 public sealed partial class Tensor
 {
+    // Strides of nothing but zeros, by rank.
+    private static readonly nint[][] Still = [[], new nint[1], new nint[2], new nint[3], new nint[4]];
+
     /// <summary>A scalar of the dtype of <typeparamref name="T"/>.</summary>
     public static Tensor Scalar<T>(T value) where T : unmanaged => FromSpan([value], Shape.Scalar);
 
@@ -47,6 +50,21 @@ public sealed partial class Tensor
             default: new Span<byte>(tensor.Pointer<byte>(), (int)n).Fill(value != 0 ? (byte)1 : (byte)0); break;
         }
         return tensor;
+    }
+
+    /// <summary>One value seen in every place of a shape: no memory beyond one element.</summary>
+    internal static unsafe Tensor Constant(Shape shape, double value, DType dtype)
+    {
+        var block = Pool.Rent(sizeof(double));
+        switch (dtype)
+        {
+            case DType.Float32: *(float*)block.Pointer = (float)value; break;
+            case DType.Float64: *(double*)block.Pointer = value; break;
+            case DType.Int32: *(int*)block.Pointer = (int)value; break;
+            case DType.Int64: *(long*)block.Pointer = (long)value; break;
+            default: *(byte*)block.Pointer = value != 0 ? (byte)1 : (byte)0; break;
+        }
+        return new(dtype, shape, shape.Rank < Still.Length ? Still[shape.Rank] : new nint[shape.Rank], 0, block, block.Generation, null);
     }
 
     /// <summary>All zeros.</summary>

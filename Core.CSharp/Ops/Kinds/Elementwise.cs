@@ -129,7 +129,7 @@ internal static class Elementwise
     {
         if (like.DType.IsInteger() && !(value == Math.Truncate(value) && Math.Abs(value) <= long.MaxValue))
             throw Shape.Refuse(op, "a number beside an integer tensor must be whole", $"{value} and {like.Describe()}", "Cast the tensor to a float type");
-        return Tensor.Full(Shape.Scalar, value, like.DType).View(like.Shape, new nint[like.Rank], 0);
+        return Tensor.Constant(like.Shape, value, like.DType);
     }
 
     // ---- shapes and dtypes ----
