@@ -112,13 +112,13 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
                 Packing<T>.Pack(b, p.BColumn, p.BRow, width, p.K, packed, bStep);
                 b = packed;
             }
-            Column(p, m0, m1, j, width, p.A + m0 * p.ARow, p.ARow, p.AColumn, b, bStep, p.K, first: true, last: true);
+            Column(p, m0, new Panels(m1 - m0, MicroKernels<T>.MaxRows), j, width, p.A + m0 * p.ARow, packed: false, p.ARow, p.AColumn, b, bStep, p.K, first: true, last: true);
         }
     }
 
-    /// <summary>One panel of columns: all its tiles from row m0 to m1, in panels whose heights differ by at most one.</summary>
+    /// <summary>One panel of columns: all its tiles from row m0 on. A packed block of A lies panel after panel and needs no strides.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Column(in Problem p, nint m0, nint m1, nint j, int width, T* a, nint aRow, nint aStep, T* b, nint bStep, nint k, bool first, bool last)
+    private static void Column(in Problem p, nint m0, in Panels panels, nint j, int width, T* a, bool packed, nint aRow, nint aStep, T* b, nint bStep, nint k, bool first, bool last)
     {
         var lanes = Emitter<T>.Lanes;
         var vectors = width > lanes ? 2 : 1;
@@ -132,15 +132,13 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
             end.Bias = p.Epilogue.Bias + j;
         }
         if (last && p.Epilogue.Relu) end.Flags |= TileEnd.ApplyRelu;
-        var rows = m1 - m0;
-        var panels = (rows + MicroKernels<T>.MaxRows - 1) / MicroKernels<T>.MaxRows;
-        var (height, taller) = (rows / panels, rows % panels);
         var c = p.C + m0 * p.CRow + j;
-        for (nint panel = 0; panel < panels; panel++)
+        for (nint panel = 0; panel < panels.Count; panel++)
         {
-            var r = (int)(height + (panel < taller ? 1 : 0));
-            MicroKernels<T>.Get(r, vectors, masked)(k, a, aRow * sizeof(T), aStep * sizeof(T), b, bStep * sizeof(T), c, p.CRow * sizeof(T), &end);
-            a += r * aRow;
+            var r = panels.Height(panel);
+            var (row, step) = packed ? (1, r) : (aRow, aStep);
+            MicroKernels<T>.Get(r, vectors, masked)(k, a, row * sizeof(T), step * sizeof(T), b, bStep * sizeof(T), c, p.CRow * sizeof(T), &end);
+            a += packed ? r * k : r * aRow;
             c += r * p.CRow;
         }
     }
@@ -174,12 +172,13 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
             var rows = m1 - m0;
             var a = (T*)Scratch.Get(rows * K * sizeof(T));
             var source = Problem.A + m0 * Problem.ARow + From * Problem.AColumn;
-            Packing<T>.Pack(source, Problem.ARow, Problem.AColumn, (int)rows, K, a, rows);
+            var panels = new Panels(rows, MicroKernels<T>.MaxRows);
+            Packing<T>.PackRows(source, Problem.ARow, Problem.AColumn, panels, K, a);
             nint tile = 2 * Emitter<T>.Lanes;
             for (nint j = 0; j < Problem.N; j += tile)
             {
                 var width = (int)Math.Min(tile, Problem.N - j);
-                Column(Problem, m0, m1, j, width, a, 1, rows, Packed + j * K, tile, K, first: From == 0, last: From + K == Problem.K);
+                Column(Problem, m0, panels, j, width, a, packed: true, 0, 0, Packed + j * K, tile, K, first: From == 0, last: From + K == Problem.K);
             }
         }
     }

@@ -14,8 +14,8 @@ internal interface ITile
 /// </content>
 internal static unsafe partial class Loops
 {
-    /// <summary>Rows of a strip: the 4-byte elements of a cache line.</summary>
-    private const int Tile = 16;
+    /// <summary>Rows of a strip.</summary>
+    private const int Tile = Transposition.Tile;
 
     /// <summary>The axis along which <paramref name="operand"/> has stride 1, if it is worth walking in tiles.</summary>
     private static bool TileAxis(in Geometry g, int operand, out int axis)
@@ -95,7 +95,7 @@ internal static unsafe partial class Loops
             return p;
         }
         step = Gathered;
-        if (axisStride == 1) TransposeStrip(rows, n, p, stride, buffer, Gathered);
+        if (axisStride == 1) Transposition.Strip(rows, n, p, stride, buffer, Gathered);
         else
         {
             for (nint r = 0; r < rows; r++) Gather(p + r * axisStride, stride, buffer + r * Gathered, n);

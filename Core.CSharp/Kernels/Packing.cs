@@ -1,17 +1,52 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Functional.Kernels;
 
+/// <summary>How rows fall into panels of at most <c>MaxRows</c>, whose heights differ by at most one: 64 = 13+13+13+13+12.</summary>
+internal readonly struct Panels
+{
+    private readonly nint _height, _taller;
+
+    internal readonly nint Count;
+
+    internal Panels(nint rows, nint most)
+    {
+        Count = (rows + most - 1) / most;
+        (_height, _taller) = (rows / Count, rows % Count);
+    }
+
+    internal int Height(nint panel) => (int)(panel < _taller ? _height + 1 : _height);
+}
+
 /// <summary>Copies of panels of A and B in the order in which a micro-kernel reads them.
 /// <code>
-/// A panel, rows r0 …:  p = 0: a[r0] a[r0+1] … ; p = 1: …      (k-major, as wide as the panel has rows)
+/// A panel, rows r0 …:  p = 0: a[r0] a[r0+1] … ; p = 1: …      (k-major, as wide as the panel has rows; the panels of a block follow each other)
 /// B panel, columns j0 …:  p = 0: b[j0] … b[j0+width-1] ; p = 1: …   (k-major, always as wide as the widest tile)
 /// </code></summary>
 internal static unsafe class Packing<T> where T : unmanaged
 {
-    // A square of this many elements fits in L1 on both sides while it is turned.
-    private const int Square = 16;
+    // So many steps of k at a time: a cache line of A's rows is used whole while it is near, for all panels.
+    private const int Square = Transposition.Tile;
+
+    /// <summary>A block of A, panel after panel.</summary>
+    internal static void PackRows(T* source, nint row, nint along, in Panels panels, nint k, T* target)
+    {
+        for (nint p = 0; p < k; p += Square)
+        {
+            var steps = Math.Min(Square, k - p);
+            var from = source + p * along;
+            var to = target;
+            for (nint panel = 0; panel < panels.Count; panel++)
+            {
+                var height = panels.Height(panel);
+                Pack(from, row, along, height, steps, to + p * height, height);
+                from += height * row;
+                to += height * k;
+            }
+        }
+    }
 
     /// <summary>target[p·width + i] = source[i·across + p·along] for i &lt; count, p &lt; k; strides in elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -19,31 +54,40 @@ internal static unsafe class Packing<T> where T : unmanaged
     {
         if (across == 1) CopyRows(source, along, count, k, target, width);
         else
-            for (nint p0 = 0; p0 < k; p0 += Square)
+            for (nint p = 0; p < k; p += Square)
             {
-                var p1 = Math.Min(p0 + Square, k);
-                for (var i = 0; i < count; i++)
-                {
-                    var from = source + i * across + p0 * along;
-                    var to = target + p0 * width + i;
-                    for (var p = p0; p < p1; p++)
-                    {
-                        *to = *from;
-                        from += along;
-                        to += width;
-                    }
-                }
+                var steps = Math.Min(Square, k - p);
+                if (along == 1) Transposition.Strip(steps, count, source + p, across, target + p * width, width);
+                else Gather(source + p * along, across, along, count, steps, target + p * width, width);
             }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Gather(T* source, nint across, nint along, int count, nint k, T* target, nint width)
+    {
+        for (var i = 0; i < count; i++)
+            for (nint p = 0; p < k; p++)
+                target[p * width + i] = source[i * across + p * along];
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void CopyRows(T* source, nint along, int count, nint k, T* target, nint width)
     {
+        var whole = Avx512F.IsSupported ? Vector512<T>.Count : Vector256<T>.Count;
+        var body = count / whole * whole;
+        var rest = count - body;
         for (nint p = 0; p < k; p++)
         {
-            var i = 0;
-            for (; i <= count - Vector256<T>.Count; i += Vector256<T>.Count) Vector256.Load(source + i).Store(target + i);
-            for (; i < count; i++) target[i] = source[i];
+            if (Avx512F.IsSupported)
+            {
+                for (var i = 0; i < body; i += whole) Vector512.Load(source + i).Store(target + i);
+                if (rest > 0) Lanes.Store(Lanes.Load(source + body, rest), target + body, rest);
+            }
+            else
+            {
+                for (var i = 0; i < body; i += whole) Vector256.Load(source + i).Store(target + i);
+                for (var i = body; i < count; i++) target[i] = source[i];
+            }
             source += along;
             target += width;
         }

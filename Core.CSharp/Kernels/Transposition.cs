@@ -1,0 +1,124 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Functional.Kernels;
+
+/// <summary>Rows become columns, turned in registers where elements have four bytes.</summary>
+internal static unsafe class Transposition
+{
+    /// <summary>Rows of a strip: the 4-byte elements of a cache line.</summary>
+    internal const int Tile = 16;
+
+    /// <summary><c>y[r·strideY + c] = x[c·strideX + r]</c> for r &lt; rows ≤ Tile, c &lt; columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static void Strip<T>(nint rows, nint columns, T* x, nint strideX, T* y, nint strideY) where T : unmanaged
+    {
+        nint c = 0;
+        if (Avx512F.IsSupported && sizeof(T) == 4)
+        {
+            if (rows == Tile)
+                for (; c + Tile <= columns; c += Tile)
+                {
+                    // the lines of the next tile lie a stride apart, where no hardware prefetcher looks
+                    for (nint i = Tile; i < 2 * Tile && c + i < columns; i++) Sse.Prefetch0(x + (c + i) * strideX);
+                    Turn16((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, Tile, Tile);
+                }
+            for (; c < columns; c += Tile)
+                Turn16((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, (int)rows, (int)Math.Min(Tile, columns - c));
+            return;
+        }
+        if (sizeof(T) == 4)
+        {
+            for (; c + 4 <= columns; c += 4)
+            {
+                float* p = (float*)(x + c * strideX);
+                nint r = 0;
+                for (; r + 4 <= rows; r += 4)
+                    Turn4(p + r, strideX, (float*)(y + r * strideY + c), strideY);
+                for (; r < rows; r++)
+                    for (nint i = 0; i < 4; i++) y[r * strideY + c + i] = x[(c + i) * strideX + r];
+            }
+        }
+        for (; c < columns; c++)
+            for (nint r = 0; r < rows; r++) y[r * strideY + c] = x[c * strideX + r];
+    }
+
+    /// <summary>A block of at most 16×16 4-byte elements: pairs, quadruples, then the four 128-bit lanes are interleaved.
+    /// Nothing outside the block is read or written; with the constants 16 and 16 no mask remains.</summary>
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Turn16(float* x, nint strideX, float* y, nint strideY, int rows, int columns)
+    {
+        Vector512<float>* u = stackalloc Vector512<float>[16];
+        for (int i = 0; i < 16; i += 4)
+        {
+            var a = Column(x, strideX, i, rows, columns);
+            var b = Column(x, strideX, i + 1, rows, columns);
+            var c = Column(x, strideX, i + 2, rows, columns);
+            var d = Column(x, strideX, i + 3, rows, columns);
+            var ab0 = Avx512F.UnpackLow(a, b).AsDouble();
+            var ab1 = Avx512F.UnpackHigh(a, b).AsDouble();
+            var cd0 = Avx512F.UnpackLow(c, d).AsDouble();
+            var cd1 = Avx512F.UnpackHigh(c, d).AsDouble();
+            u[i] = Avx512F.UnpackLow(ab0, cd0).AsSingle();
+            u[i + 1] = Avx512F.UnpackHigh(ab0, cd0).AsSingle();
+            u[i + 2] = Avx512F.UnpackLow(ab1, cd1).AsSingle();
+            u[i + 3] = Avx512F.UnpackHigh(ab1, cd1).AsSingle();
+        }
+        for (int j = 0; j < 4; j++)
+        {
+            var even01 = Avx512F.Shuffle4x128(u[j], u[4 + j], 0x88);
+            var odd01 = Avx512F.Shuffle4x128(u[j], u[4 + j], 0xDD);
+            var even23 = Avx512F.Shuffle4x128(u[8 + j], u[12 + j], 0x88);
+            var odd23 = Avx512F.Shuffle4x128(u[8 + j], u[12 + j], 0xDD);
+            Row(Avx512F.Shuffle4x128(even01, even23, 0x88), y, strideY, j, rows, columns);
+            Row(Avx512F.Shuffle4x128(odd01, odd23, 0x88), y, strideY, j + 4, rows, columns);
+            Row(Avx512F.Shuffle4x128(even01, even23, 0xDD), y, strideY, j + 8, rows, columns);
+            Row(Avx512F.Shuffle4x128(odd01, odd23, 0xDD), y, strideY, j + 12, rows, columns);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Column(float* x, nint stride, int i, int rows, int columns)
+    {
+        // A column beyond the last is never stored: any will do.
+        float* p = x + (columns == Tile ? i : Math.Min(i, columns - 1)) * stride;
+        return rows == Tile ? Vector512.Load(p) : Lanes.Load(p, rows);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Row(Vector512<float> v, float* y, nint stride, int r, int rows, int columns)
+    {
+        if (rows != Tile && r >= rows) return;
+        if (columns == Tile) v.Store(y + r * stride);
+        else Lanes.Store(v, y + r * stride, columns);
+    }
+
+    /// <summary>A 4×4 block of 4-byte elements.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Turn4(float* x, nint strideX, float* y, nint strideY)
+    {
+        var a = Vector128.Load(x);
+        var b = Vector128.Load(x + strideX);
+        var c = Vector128.Load(x + 2 * strideX);
+        var d = Vector128.Load(x + 3 * strideX);
+        var ab0 = Interleave(a, b, false);
+        var ab1 = Interleave(a, b, true);
+        var cd0 = Interleave(c, d, false);
+        var cd1 = Interleave(c, d, true);
+        Vector128.Create(ab0.GetLower(), cd0.GetLower()).Store(y);
+        Vector128.Create(ab0.GetUpper(), cd0.GetUpper()).Store(y + strideY);
+        Vector128.Create(ab1.GetLower(), cd1.GetLower()).Store(y + 2 * strideY);
+        Vector128.Create(ab1.GetUpper(), cd1.GetUpper()).Store(y + 3 * strideY);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> Interleave(Vector128<float> a, Vector128<float> b, bool high)
+    {
+        if (Sse.IsSupported)
+            return high ? Sse.UnpackHigh(a, b) : Sse.UnpackLow(a, b);
+        int i = high ? 2 : 0;
+        return Vector128.Create(a[i], b[i], a[i + 1], b[i + 1]);
+    }
+}
