@@ -27,21 +27,21 @@ internal readonly struct Panels
 /// </code></summary>
 internal static unsafe class Packing<T> where T : unmanaged
 {
-    // So many steps of k at a time: a cache line of A's rows is used whole while it is near, for all panels.
     private const int Square = Transposition.Tile;
 
-    /// <summary>A block of A, panel after panel.</summary>
+    /// <summary>A block of A, panel after panel. Memory is walked along its lines: all panels of a step of k where the rows lie side by side,
+    /// otherwise all of k for a panel.</summary>
     internal static void PackRows(T* source, nint row, nint along, in Panels panels, nint k, T* target)
     {
-        for (nint p = 0; p < k; p += Square)
+        var steps = row == 1 ? Square : k;
+        for (nint p = 0; p < k; p += steps)
         {
-            var steps = Math.Min(Square, k - p);
             var from = source + p * along;
             var to = target;
             for (nint panel = 0; panel < panels.Count; panel++)
             {
                 var height = panels.Height(panel);
-                Pack(from, row, along, height, steps, to + p * height, height);
+                Pack(from, row, along, height, Math.Min(steps, k - p), to + p * height, height);
                 from += height * row;
                 to += height * k;
             }

@@ -18,9 +18,13 @@ internal sealed unsafe class Scratch
         var mine = _mine ??= new Scratch();
         if (mine._bytes < (nuint)bytes)
         {
+            // Empty until the larger block is here: a refused request must not leave a freed pointer behind.
             NativeMemory.AlignedFree(mine._memory);
-            mine._bytes = (nuint)bytes + ((nuint)bytes >> 2);
-            mine._memory = NativeMemory.AlignedAlloc(mine._bytes, 64);
+            mine._memory = null;
+            mine._bytes = 0;
+            var grown = (nuint)bytes + ((nuint)bytes >> 2);
+            mine._memory = NativeMemory.AlignedAlloc(grown, 64);
+            mine._bytes = grown;
         }
         return mine._memory;
     }
@@ -44,8 +48,10 @@ internal sealed unsafe class SharedScratch
         if (memory._bytes < (nuint)bytes)
         {
             NativeMemory.AlignedFree(memory.Pointer);
-            memory._bytes = (nuint)bytes;
+            memory.Pointer = null;
+            memory._bytes = 0;
             memory.Pointer = NativeMemory.AlignedAlloc((nuint)bytes, 64);
+            memory._bytes = (nuint)bytes;
         }
         return memory;
     }
