@@ -1,0 +1,167 @@
+/// Plain numbers beside tensors: what a law computes for itself instead of asking the library.
+module Functional.Tests.Laws.Numbers
+
+open System
+open Expecto
+open Functional
+open Functional.Autodiff
+
+/// A contiguous tensor of numbers in row-major order.
+let tensor (dtype: DType) (shape: Shape) (values: float[]) =
+    Tensor.FromDoubles(ReadOnlySpan<float>(values), shape, dtype)
+
+let like (x: Tensor) (values: float[]) = tensor x.DType x.Shape values
+
+let copy (x: Tensor) = like x (x.ToDoubles())
+
+/// A random tensor like another, in one of several layouts.
+let direction (draw: Draw) (x: Tensor) =
+    let drawn = draw.Tensor(x.Shape, -1.0, 1.0)
+
+    if x.DType = DType.Float64 then
+        drawn
+    else
+        drawn.Cast x.DType
+
+let sumOf f (a: float[]) (b: float[]) =
+    Array.fold2 (fun s x y -> s + f (x * y)) 0.0 a b
+
+/// ⟨a, b⟩ over lists of tensors.
+let inner (a: Tensor[]) (b: Tensor[]) =
+    Array.fold2 (fun s (x: Tensor) (y: Tensor) -> s + sumOf id (x.ToDoubles()) (y.ToDoubles())) 0.0 a b
+
+/// Σ|aᵢ·bᵢ|: what rounding errors of ⟨a, b⟩ are relative to.
+let magnitude (a: Tensor[]) (b: Tensor[]) =
+    Array.fold2 (fun s (x: Tensor) (y: Tensor) -> s + sumOf abs (x.ToDoubles()) (y.ToDoubles())) 0.0 a b
+
+/// Extrapolates central differences g(h) = (f(h) − f(−h))/2h to step 0 (Richardson, in the arrangement of Ridders) and
+/// estimates the error from how far neighbouring entries of the table are apart.
+let extrapolate (g: float -> float) =
+    let columns = 6
+    let table = Array2D.zeroCreate columns columns
+    let mutable h = 0.008
+    let mutable best = g h
+    let mutable error = infinity
+    table[0, 0] <- best
+
+    for i in 1 .. columns - 1 do
+        h <- h / 2.0
+        table[i, 0] <- g h
+        let mutable factor = 4.0
+
+        for j in 1..i do
+            table[i, j] <- (table[i, j - 1] * factor - table[i - 1, j - 1]) / (factor - 1.0)
+            factor <- factor * 4.0
+
+            let apart =
+                max (abs (table[i, j] - table[i, j - 1])) (abs (table[i, j] - table[i - 1, j - 1]))
+
+            if apart <= error then
+                error <- apart
+                best <- table[i, j]
+
+    best, error
+
+/// The value that follows x in float64 or float32, by how far: one unit in the last place.
+let same (a: float) (b: float) =
+    BitConverter.DoubleToInt64Bits a = BitConverter.DoubleToInt64Bits b
+    || (Double.IsNaN a && Double.IsNaN b)
+
+/// Every element within its bound.
+let within what (bound: int -> float) (expected: float[]) (actual: float[]) =
+    Expect.equal actual.Length expected.Length $"{what}: number of elements"
+
+    for i in 0 .. expected.Length - 1 do
+        let e, a = expected[i], actual[i]
+
+        if not (same e a || abs (e - a) <= bound i) then
+            failtestNoStackf "%s: element %d must be %.17g within %.3g; got %.17g" what i e (bound i) a
+
+/// Equal up to the rounding of two ways to the same float64 numbers.
+let agree what (expected: Tensor) (actual: Tensor) =
+    Expect.equal actual.Shape expected.Shape $"{what}: shape"
+    Expect.equal actual.DType expected.DType $"{what}: dtype"
+    let values = expected.ToDoubles()
+
+    let largest =
+        values
+        |> Array.fold (fun m v -> if Double.IsFinite v then max m (abs v) else m) 1.0
+
+    let epsilon = if expected.DType = DType.Float32 then 2e-6 else 2e-13
+    within what (fun _ -> epsilon * largest) values (actual.ToDoubles())
+
+/// Equal bit by bit.
+let identical what (expected: Tensor) (actual: Tensor) =
+    Expect.equal actual.Shape expected.Shape $"{what}: shape"
+    Expect.equal actual.DType expected.DType $"{what}: dtype"
+    within what (fun _ -> -1.0) (expected.ToDoubles()) (actual.ToDoubles())
+
+// ---- an operation as a function of its float inputs ----
+
+/// Which inputs have derivatives.
+let floats (x: Tensor[]) =
+    [|
+        for i in 0 .. x.Length - 1 do
+            if x[i].DType.IsFloat() then
+                i
+    |]
+
+let private floatOutputs (y: Tensor[]) =
+    y |> Array.filter (fun t -> t.DType.IsFloat())
+
+/// The operation as a function of the inputs named; the others stay as they are, and discrete outputs are left out.
+let functionOf (op: Op) (inputs: Tensor[]) (which: int[]) =
+    Func<Tensor[], Tensor[]>(fun t ->
+        let x = Array.copy inputs
+        which |> Array.iteri (fun k i -> x[i] <- t[k])
+        floatOutputs (op.Apply x))
+
+/// Σ⟨c, f(x)⟩ as a scalar function of tensors.
+let weighted (f: Func<Tensor[], Tensor[]>) (c: Tensor[]) =
+    Func<Tensor[], Tensor>(fun t ->
+        Array.map2 (fun (w: Tensor) (y: Tensor) -> (w * y).Sum()) c (f.Invoke t)
+        |> Array.reduce (fun a b -> a + b))
+
+/// x + h·d for plain tensors, contiguous.
+let step (x: Tensor[]) (d: Tensor[]) (h: float) =
+    Array.map2
+        (fun (x: Tensor) (d: Tensor) -> like x (Array.map2 (fun a b -> a + h * b) (x.ToDoubles()) (d.ToDoubles())))
+        x
+        d
+
+/// ⟨c, f(x + h d) − f(x − h d)⟩/2h at h → 0, and its error.
+let differences (f: Func<Tensor[], Tensor[]>) (c: Tensor[]) x d =
+    extrapolate (fun h ->
+        let plus, minus = f.Invoke(step x d h), f.Invoke(step x d -h)
+
+        Array.zip3 c plus minus
+        |> Array.sumBy (fun (c, p, m) ->
+            Array.fold2 (fun s w d -> s + w * d) 0.0 (c.ToDoubles()) (Array.map2 (-) (p.ToDoubles()) (m.ToDoubles())))
+        |> fun s -> s / (2.0 * h))
+
+/// The number agrees with the differences of a function whose weighted values have the magnitude given.
+let agreesWithDifferences
+    what
+    magnitudeOfValue
+    magnitudeOfDerivative
+    (actual: float)
+    (difference: float, error: float)
+    =
+    let rounding = 1e-12 * magnitudeOfValue
+    let allowed = 1e-8 * magnitudeOfDerivative + 10.0 * error + rounding
+
+    if not (error <= 1e-6 * (magnitudeOfDerivative + magnitudeOfValue) + rounding) then
+        failtestNoStackf
+            "%s: differences do not settle (%g ± %g): the domain must stay away from kinks"
+            what
+            difference
+            error
+
+    if not (abs (actual - difference) <= allowed) then
+        failtestNoStackf
+            "%s: %.15g, but differences give %.15g ± %.2g (allowed %.2g)"
+            what
+            actual
+            difference
+            error
+            allowed
