@@ -39,7 +39,9 @@ internal sealed class Emitter<T> where T : unmanaged
     private static readonly MethodInfo StoreMethod = Generic("Store", 2);
     private static readonly MethodInfo AddMethod = Generic("Add", 2);
     private static readonly MethodInfo MaxMethod = Generic("Max", 2);
-    private static readonly MethodInfo CreateMethod = Exact(Static, "Create", Scalar);
+    // Asked of a delegate: a search by name reads the signatures of all the overloads, 16 ms in a new process.
+    private static readonly MethodInfo CreateMethod =
+        Is512 ? ((Func<T, Vector512<T>>)Vector512.Create<T>).Method : ((Func<T, Vector256<T>>)Vector256.Create<T>).Method;
     private static readonly MethodInfo ZeroMethod = Vector.GetProperty("Zero")!.GetMethod!;
     private static readonly MethodInfo FmaMethod = Is512
         ? Exact(typeof(Avx512F), "FusedMultiplyAdd", Vector, Vector, Vector)
