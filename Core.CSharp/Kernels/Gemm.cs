@@ -57,7 +57,8 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
             Epilogue = epilogue,
         };
         var work = (double)m * n * k;
-        if (!MicroKernels<T>.Available) RunPortable(problem);
+        // Nothing to sum: only the epilogue is left.
+        if (!MicroKernels<T>.Available || k == 0) RunPortable(problem);
         else if (work > PackAbove && m > BlockRows / 2) RunPacked(problem);
         else RunDirect(problem, work);
     }

@@ -166,6 +166,13 @@ namespace Functional.Ops
             _ => g,
         };
 
+        /// <summary>y = activation(y) in place: the epilogues that a product does not carry itself.</summary>
+        internal static void ApplyPlain(Activation activation, Tensor y)
+        {
+            if (activation == Activation.Tanh) Pointwise.Map1(y, y, accumulate: false, default(Trigonometry.TanhF));
+            else Pointwise.Map1(y, y, accumulate: false, default(SigmoidF));
+        }
+
         /// <summary>The same for plain tensors as one loop into fresh memory.</summary>
         internal static Tensor BackwardPlain(Activation activation, Tensor y, Tensor g)
         {

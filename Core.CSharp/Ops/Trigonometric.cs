@@ -127,7 +127,7 @@ namespace Functional.Ops
                 VectorMath.Cosh(x);
         }
 
-        private readonly struct TanhF : IMap1
+        internal readonly struct TanhF : IMap1
         {
             [MethodImpl(MethodImplOptions.AggressiveInlining)]
             public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
