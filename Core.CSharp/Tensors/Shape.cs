@@ -39,6 +39,9 @@ public sealed partial class Shape : IEquatable<Shape>, IReadOnlyList<int>
     /// <summary>A shape of the given sizes.</summary>
     public static Shape Of(params ReadOnlySpan<int> sizes) => sizes.Length == 0 ? Scalar : new(sizes.ToArray());
 
+    /// <summary>A shape of the sizes in a list.</summary>
+    public static Shape Of(IEnumerable<int> sizes) => Of((ReadOnlySpan<int>)[.. sizes]);
+
     /// <summary>The number of axes.</summary>
     public int Rank => _sizes.Length;
 

@@ -1,0 +1,436 @@
+namespace rec Functional
+
+open System
+open System.IO
+open System.Text
+open Functional.Autodiff
+
+/// What a network is applied for. Only training has randomness, so only training carries a key.
+type Mode =
+    | Train of Key
+    | Infer
+
+/// Where in a script a layer was written.
+[<Struct>]
+type Place =
+    {
+        File: string
+        Line: int
+    }
+
+    override place.ToString() =
+        $"{Path.GetFileName place.File}:{place.Line}"
+
+/// A parameter before it has a value.
+type Parameter =
+    {
+        Shape: Shape
+        Fans: Fans
+        Initialiser: Initialiser
+        /// False of what an optimiser must leave alone.
+        IsTrained: bool
+    }
+
+/// mode → parameters → state → x → y * new state. The first axis of x and y is the batch.
+type Apply = Mode -> Tree<Tensor> -> Tree<Tensor> -> Tensor -> Tensor * Tree<Tensor>
+
+/// How a layer is made of others.
+type Form =
+    /// It is one.
+    | Single
+    /// One after the other; `>=>` takes it apart and appends.
+    | Chain
+    /// One after the other, under a name of their own.
+    | Block
+    /// Side by side on the same input.
+    | Branches
+
+/// A layer, or a whole network, as a value: what it is called, what it learns, and a pure function.
+/// Shapes here leave the batch axis out.
+[<CustomEquality; NoComparison>]
+type Layer =
+    {
+        Name: string
+        Place: Place option
+        Form: Form
+        /// The layers it is made of; empty when it is one.
+        Parts: Layer list
+        /// Whether training draws random numbers.
+        IsRandom: bool
+        /// The input's shape where it is known from the beginning.
+        Input: Shape option
+        /// What it learns, for a shape of the input.
+        Parameters: Shape -> Tree<Parameter>
+        /// What it remembers from batch to batch without learning it.
+        State: Shape -> Tree<Parameter>
+        Apply: Apply
+        /// Set of a layer that is nothing but this activation.
+        Activation: Activation option
+        /// The same layer with an activation in its epilogue: one pass over the result instead of two.
+        WithActivation: (Activation -> Apply) option
+    }
+
+    override layer.Equals other = Object.ReferenceEquals(layer, other)
+    override layer.GetHashCode() = layer.Name.GetHashCode()
+
+    /// Layer, output shape, parameters and script line, as a table.
+    override layer.ToString() = Layer.table layer
+
+    /// One layer after the other, checked as it is composed.
+    static member (>=>)(first: Layer, next: Layer) = Layer.compose first next
+
+[<CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
+module Layer =
+    /// Sizes as a script writes them: [28; 28]
+    let internal text (shape: Shape) =
+        $"""[{shape |> Seq.map string |> String.concat "; "}]"""
+
+    let internal at layer =
+        match layer.Place with
+        | Some place -> $"'{layer.Name}' ({place})"
+        | None -> $"'{layer.Name}'"
+
+    let private batched (n: int) (shape: Shape) = Shape.Of(Seq.append [ n ] shape)
+
+    let private withoutBatch (shape: Shape) = Shape.Of(shape.Sizes.Slice 1)
+
+    let private meta parameter =
+        Tensor.Meta(DType.Float32, parameter.Shape)
+
+    /// The shape that comes out for a shape that goes in, both without the batch axis: the layer is applied to a shape without data.
+    let outputShape layer (input: Shape) : Shape =
+        let parameters = layer.Parameters input |> Tree.map meta
+        let state = layer.State input |> Tree.map meta
+
+        let y, _ =
+            layer.Apply Infer parameters state (Tensor.Meta(DType.Float32, batched 1 input))
+
+        withoutBatch y.Shape
+
+    /// Runs what may refuse a shape; a refusal names the layers and the way out.
+    let private checking (layer: Layer) (input: Shape) (from: Layer option) f =
+        try
+            f ()
+        with :? ShapeException as error ->
+            if error.Message.StartsWith "shape error" then
+                reraise ()
+
+            let source =
+                match from with
+                | Some previous -> $" from {at previous}"
+                | None -> ""
+
+            raise (ShapeException $"shape error at {at layer}\n  it receives {text input}{source}\n  {error.Message}")
+
+    // ---- chains ----
+
+    /// Names that differ: dense, dense2, dense3.
+    let private distinct (parts: Layer list) =
+        (Map.empty, parts)
+        ||> List.mapFold (fun seen part ->
+            let n = 1 + (Map.tryFind part.Name seen |> Option.defaultValue 0)
+            (if n = 1 then part.Name else $"{part.Name}{n}"), Map.add part.Name n seen)
+        |> fst
+
+    // Adds the layer's name to the path of a value that was not finite.
+    let private under name (apply: unit -> 'R) =
+        try
+            apply ()
+        with :? NonFiniteException as error ->
+            error.Layer <-
+                match error.Layer with
+                | null -> name
+                | inner -> $"{name}.{inner}"
+
+            reraise ()
+
+    let private noSuchTree () =
+        invalidArg
+            "parameters"
+            "layer: parameters and state must be trees that this network made; got other names. Make them with Layer.init."
+
+    let internal chain (parts: Layer list) : Layer =
+        let names = distinct parts
+        let named = List.zip names parts
+
+        /// Each part with the shape it receives.
+        let along (input: Shape) f =
+            let mutable shape = input
+            let mutable previous = None
+
+            [
+                for name, part in named do
+                    let received = shape
+
+                    name,
+                    checking part received previous (fun () ->
+                        let result = f part received
+                        shape <- outputShape part received
+                        result)
+
+                    previous <- Some part
+            ]
+
+        // An activation goes into the epilogue of the layer before it, where that has one.
+        let rec steps =
+            function
+            | (name, layer) :: (_, next) :: rest when layer.WithActivation.IsSome && next.Activation.IsSome ->
+                (name, layer.IsRandom, layer.WithActivation.Value next.Activation.Value, true)
+                :: steps rest
+            | (name, layer) :: rest -> (name, layer.IsRandom, layer.Apply, false) :: steps rest
+            | [] -> []
+
+        let steps = steps named
+        let stateless = Tree.empty
+
+        let rec walk steps mode parameters state (x: Tensor) changed =
+            match steps, parameters, state with
+            | [], [], [] -> x, List.rev changed
+            | (name, isRandom, apply: Apply, takesTwo) :: steps, (_, p) :: ps, (_, s) :: ss ->
+                let mode =
+                    match mode with
+                    | Train key when isRandom -> Train(key.Fold(name: string))
+                    | mode -> mode
+
+                let y, s = under name (fun () -> apply mode p s x)
+                let changed = (name, s) :: changed
+
+                match takesTwo, ps, ss with
+                | true, _ :: ps, (next, _) :: ss -> walk steps mode ps ss y ((next, stateless) :: changed)
+                | true, _, _ -> noSuchTree ()
+                | false, _, _ -> walk steps mode ps ss y changed
+            | _ -> noSuchTree ()
+
+        {
+            Name = "network"
+            Place = None
+            Form = Chain
+            Parts = parts
+            IsRandom = parts |> List.exists _.IsRandom
+            Input = parts |> List.tryHead |> Option.bind _.Input
+            Parameters = fun input -> Node(along input (fun part shape -> part.Parameters shape))
+            State = fun input -> Node(along input (fun part shape -> part.State shape))
+            Apply =
+                fun mode parameters state x ->
+                    match parameters, state with
+                    | Node ps, Node ss ->
+                        let y, ss = walk steps mode ps ss x []
+                        y, Node ss
+                    | _ -> noSuchTree ()
+            Activation = None
+            WithActivation = None
+        }
+
+    let private unchained layer =
+        match layer.Form with
+        | Chain -> layer.Parts
+        | _ -> [ layer ]
+
+    /// One layer after the other. Where the input's shape is known, the next layer's shapes are checked at once.
+    let compose (first: Layer) (next: Layer) : Layer =
+        let parts = unchained first @ unchained next
+        let network = chain parts
+
+        match network.Input with
+        | Some input -> network.Parameters input |> ignore
+        | None -> ()
+
+        network
+
+    // ---- making and applying ----
+
+    let private keyed (key: Key) tree =
+        tree
+        |> Tree.mapPath (fun path parameter ->
+            parameter.Initialiser (key.Fold(path: string)) parameter.Fans parameter.Shape)
+
+    let private known layer =
+        match layer.Input with
+        | Some shape -> shape
+        | None ->
+            invalidOp
+                $"layer: the input's shape must be known; got a network that begins with {at layer}. Begin it with input [28; 28], or call Layer.initFor."
+
+    /// Parameters and state for a shape of the input. Each parameter is drawn with a key of its own path, so a further layer
+    /// does not change what the others draw.
+    let initFor (input: Shape) (key: Key) (layer: Layer) : Tree<Tensor> * Tree<Tensor> =
+        let parameters = checking layer input None (fun () -> layer.Parameters input)
+        keyed key parameters, keyed (key.Fold "state") (layer.State input)
+
+    /// Parameters and state of a network that begins with `input`.
+    let init (key: Key) (layer: Layer) : Tree<Tensor> * Tree<Tensor> = initFor (known layer) key layer
+
+    /// y and the new state.
+    let apply (mode: Mode) (layer: Layer) (parameters: Tree<Tensor>) (state: Tree<Tensor>) (x: Tensor) =
+        layer.Apply mode parameters state x
+
+    /// y in inference.
+    let predict (layer: Layer) (parameters: Tree<Tensor>, state: Tree<Tensor>) (x: Tensor) : Tensor =
+        layer.Apply Infer parameters state x |> fst
+
+    // ---- making layers ----
+
+    let private nothing (_: Shape) : Tree<Parameter> = Tree.empty
+
+    /// A layer that learns nothing and keeps nothing: a pure function of a batch.
+    let ofFunction name place (f: Tensor -> Tensor) : Layer =
+        {
+            Name = name
+            Place = place
+            Form = Single
+            Parts = []
+            IsRandom = false
+            Input = None
+            Parameters = nothing
+            State = nothing
+            Apply = fun _ _ state x -> f x, state
+            Activation = None
+            WithActivation = None
+        }
+
+    /// A layer with parameters and no state.
+    let ofParameters name place parameters (apply: Tree<Tensor> -> Tensor -> Tensor) : Layer =
+        { ofFunction name place id with
+            Parameters = parameters
+            Apply = fun _ parameters state x -> apply parameters x, state
+        }
+
+    // ---- combinators ----
+
+    /// Several layers side by side on the same input; their results are joined by a function.
+    let branch name place (combine: Tensor list -> Tensor) (branches: Layer list) : Layer =
+        let names = distinct branches
+        let named = List.zip names branches
+
+        let each f input : Tree<Parameter> =
+            Node
+                [
+                    for name, layer in named -> name, checking layer input None (fun () -> f layer input)
+                ]
+
+        let apply mode parameters state x =
+            match parameters, state with
+            | Node ps, Node ss when ps.Length = names.Length && ss.Length = names.Length ->
+                let results =
+                    List.map2
+                        (fun (name, layer) ((_, p), (_, s)) ->
+                            let mode =
+                                match mode with
+                                | Train key when layer.IsRandom -> Train(key.Fold(name: string))
+                                | mode -> mode
+
+                            let y, s = under name (fun () -> layer.Apply mode p s x)
+                            y, (name, s))
+                        named
+                        (List.zip ps ss)
+
+                combine (List.map fst results), Node(List.map snd results)
+            | _ -> noSuchTree ()
+
+        { ofFunction name place id with
+            Form = Branches
+            Parts = branches
+            IsRandom = branches |> List.exists _.IsRandom
+            Parameters = each _.Parameters
+            State = each _.State
+            Apply = apply
+        }
+
+    /// A block of its own name: its parameters and keys are found under it.
+    let named name (layer: Layer) : Layer =
+        { layer with
+            Name = name
+            Form = if layer.Form = Chain then Block else layer.Form
+            Parts = layer.Parts
+        }
+
+    /// The same layer, whose parameters no optimiser changes.
+    let frozen (layer: Layer) : Layer =
+        let still parameters =
+            parameters |> Tree.map (fun parameter -> { parameter with IsTrained = false })
+
+        let rec freeze layer =
+            { layer with
+                Parts = layer.Parts |> List.map freeze
+                Parameters = layer.Parameters >> still
+            }
+
+        match layer.Form with
+        | Chain -> chain (layer.Parts |> List.map freeze)
+        | _ -> freeze layer
+
+    // ---- the table ----
+
+    let private countOf (tree: Tree<Parameter>) =
+        tree |> Tree.leaves |> Array.sumBy _.Shape.Count
+
+    /// Layer, output shape, parameters and script line, as a table.
+    let table (layer: Layer) =
+        let rows = ResizeArray [ [| "layer"; "output"; "parameters"; "line" |] ]
+
+        let rec add depth (input: Shape option) (name: string) (layer: Layer) =
+            let output = input |> Option.map (outputShape layer)
+
+            let parameters =
+                match input with
+                | Some shape ->
+                    match countOf (layer.Parameters shape) with
+                    | 0L -> ""
+                    | n -> n.ToString "N0"
+                | None -> "?"
+
+            rows.Add
+                [|
+                    String(' ', 2 * depth) + name
+                    (match output with
+                     | Some shape -> text shape
+                     | None -> "?")
+                    parameters
+                    (match layer.Place with
+                     | Some place -> string place
+                     | None -> "")
+                |]
+
+            match layer.Form with
+            | Single -> ()
+            | Chain
+            | Block -> addAll (depth + 1) input layer.Parts
+            | Branches ->
+                for name, part in List.zip (distinct layer.Parts) layer.Parts do
+                    add (depth + 1) input name part |> ignore
+
+            output
+
+        and addAll depth input (parts: Layer list) =
+            (input, List.zip (distinct parts) parts)
+            ||> List.fold (fun shape (name, part) -> add depth shape name part)
+            |> ignore
+
+        addAll 0 layer.Input (unchained layer)
+
+        let widths =
+            [
+                for column in 0..3 -> rows |> Seq.map (fun row -> row[column].Length) |> Seq.max
+            ]
+
+        let result = StringBuilder()
+
+        for row in rows do
+            let line =
+                String.Join(
+                    "  ",
+                    [
+                        row[0].PadRight widths[0]
+                        row[1].PadRight widths[1]
+                        row[2].PadLeft widths[2]
+                        row[3]
+                    ]
+                )
+
+            result.AppendLine(line.TrimEnd()) |> ignore
+
+        match layer.Input with
+        | Some input -> result.Append($"{countOf (layer.Parameters input):N0} parameters") |> ignore
+        | None -> result.Append "the input's shape is not known yet" |> ignore
+
+        result.ToString()

@@ -1,0 +1,230 @@
+namespace Functional
+
+open System
+open System.Runtime.CompilerServices
+
+/// The layers as bare words that know their script line: `open type Functional.Layers`.
+[<AbstractClass; Sealed>]
+type Layers private () =
+
+    static let place file line =
+        match file, line with
+        | Some file, Some line -> Some { File = file; Line = line }
+        | _ -> None
+
+    static let refuse requirement (received: Shape) advice =
+        raise (ShapeException $"{requirement}, got {received.Rank}; {advice}")
+
+    static let activation name kind =
+        { Layer.ofFunction
+              name
+              None
+              (match kind with
+               | Activation.Relu -> _.Relu()
+               | Activation.Tanh -> _.Tanh()
+               | _ -> _.Sigmoid()) with
+            Activation = Some kind
+        }
+
+    static let combined what (results: Tensor list) =
+        match results |> List.map _.Shape |> List.distinct with
+        | [ _ ] -> List.reduce (fun a b -> a + b) results
+        | shapes ->
+            let shapes = shapes |> List.map string |> String.concat " and "
+            raise (ShapeException $"{what} adds what its branches give, so their shapes must agree; got {shapes}")
+
+    // ---- beginnings ----
+
+    /// The shape of one example, without the batch axis. A network begins with it so that every `>=>` can be checked.
+    static member input(sizes: int list, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        let shape = Shape.Of sizes
+
+        let check (x: Tensor) =
+            if x.Rank <> shape.Rank + 1 || Shape.Of(x.Shape.Sizes.Slice 1) <> shape then
+                raise (
+                    ShapeException
+                        $"input: examples of {Layer.text shape} under a batch axis are expected; got a batch {Layer.text x.Shape}. Reshape the data."
+                )
+
+            x
+
+        { Layer.ofFunction "input" (place file line) check with
+            Input = Some shape
+        }
+
+    // ---- with parameters ----
+
+    /// y = x·W + b for x [features], W [features, units], b [units].
+    static member dense
+        (
+            units: int,
+            ?bias: bool,
+            ?weights: Initialiser,
+            ?biases: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        let bias = defaultArg bias true
+        let weights = defaultArg weights Init.glorotUniform
+        let biases = defaultArg biases Init.zeros
+
+        if units < 1 then
+            raise (ShapeException $"dense: at least one unit is needed; got {units}. Give a positive number.")
+
+        let parameters (input: Shape) =
+            if input.Rank <> 1 then
+                refuse "dense expects one feature axis" input "put flatten () before it"
+
+            let fans = { In = input[0]; Out = units }
+
+            let parameter shape initialiser =
+                Leaf
+                    {
+                        Shape = shape
+                        Fans = fans
+                        Initialiser = initialiser
+                        IsTrained = true
+                    }
+
+            Node
+                [
+                    "weight", parameter (Shape.Of [ input[0]; units ]) weights
+                    if bias then
+                        "bias", parameter (Shape.Of [ units ]) biases
+                ]
+
+        let apply activation parameters (x: Tensor) =
+            match parameters with
+            | Node [ _, Leaf weight; _, Leaf bias ] -> Tensor.Linear(x, weight, bias, activation)
+            | Node [ _, Leaf weight ] -> Tensor.Linear(x, weight, null, activation)
+            | _ ->
+                invalidArg
+                    (nameof parameters)
+                    "dense: parameters must be a weight and a bias; got another tree. Make them with Layer.init."
+
+        { Layer.ofParameters "dense" (place file line) parameters (apply Activation.None) with
+            WithActivation = Some(fun activation _ parameters state x -> apply activation parameters x, state)
+        }
+
+    // ---- shapes ----
+
+    /// All axes of an example as one.
+    static member flatten([<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Layer.ofFunction "flatten" (place file line) (fun x -> if x.Rank = 2 then x else x.Reshape(x.Shape[0], -1))
+
+    /// Each example in another shape of as many elements; −1 stands for what is left.
+    static member reshape(sizes: int list, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Layer.ofFunction "reshape" (place file line) (fun x -> x.Reshape(Array.ofList (x.Shape[0] :: sizes)))
+
+    // ---- activations ----
+
+    /// max(x, 0)
+    static member relu: Layer = activation "relu" Activation.Relu
+
+    /// The hyperbolic tangent.
+    static member tanh: Layer = activation "tanh" Activation.Tanh
+
+    /// 1 / (1 + e⁻ˣ)
+    static member sigmoid: Layer = activation "sigmoid" Activation.Sigmoid
+
+    /// x·Φ(x)
+    static member gelu: Layer = Layer.ofFunction "gelu" None _.Gelu()
+
+    /// x·σ(x)
+    static member silu: Layer = Layer.ofFunction "silu" None _.Silu()
+
+    /// x where x > 0, else eˣ − 1
+    static member elu: Layer = Layer.ofFunction "elu" None _.Elu()
+
+    /// The self-normalising unit.
+    static member selu: Layer = Layer.ofFunction "selu" None _.Selu()
+
+    /// x·tanh(ln(1 + eˣ))
+    static member mish: Layer = Layer.ofFunction "mish" None _.Mish()
+
+    /// ln(1 + eˣ)
+    static member softplus: Layer = Layer.ofFunction "softplus" None _.Softplus()
+
+    /// eˣ over its sum along the last axis
+    static member softmax: Layer = Layer.ofFunction "softmax" None _.Softmax(-1)
+
+    /// ln of the softmax along the last axis
+    static member logSoftmax: Layer = Layer.ofFunction "logSoftmax" None _.LogSoftmax(-1)
+
+    /// x where x > 0, else slope·x
+    static member leakyRelu(?slope: float, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Layer.ofFunction "leakyRelu" (place file line) _.LeakyRelu(defaultArg slope 0.01)
+
+    // ---- regularisation ----
+
+    /// In training, zero with probability `rate`, else x / (1 − rate); in inference, x (Srivastava et al., 2014).
+    static member dropout(rate: float, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        if not (rate >= 0.0 && rate < 1.0) then
+            invalidArg (nameof rate) $"dropout: the rate must be in [0, 1); got {rate}. Give the share that is dropped."
+
+        { Layer.ofFunction "dropout" (place file line) id with
+            IsRandom = true
+            Apply =
+                fun mode _ state x ->
+                    match mode with
+                    | Train key -> x.Dropout(rate, key), state
+                    | Infer -> x, state
+        }
+
+    // ---- combinators ----
+
+    /// Any pure function of a batch as a layer.
+    static member lambda
+        (name: string, f: Tensor -> Tensor, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Layer.ofFunction name (place file line) f
+
+    /// x + f(x) (He et al., 2016).
+    static member residual(inner: Layer, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Layer.branch "residual" (place file line) (combined "residual") [ Layer.ofFunction "skip" None id; inner ]
+
+    /// The sum of what several layers make of the same input.
+    static member add(branches: Layer list, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Layer.branch "add" (place file line) (combined "add") branches
+
+    /// What several layers make of the same input, joined along an axis of the example (0 is the first after the batch).
+    static member concat
+        (branches: Layer list, ?axis: int, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        let axis = defaultArg axis 0
+        let axis = if axis < 0 then axis else axis + 1
+
+        Layer.branch "concat" (place file line) (fun results -> Tensor.Concat(axis, List.toArray results)) branches
+
+    /// What several layers make of the same input, joined by a function.
+    static member branch
+        (
+            branches: Layer list,
+            combine: Tensor list -> Tensor,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        Layer.branch "branch" (place file line) combine branches
+
+    /// The layer n times, one after the other, each time with parameters of its own.
+    static member repeat(n: int, layer: Layer) : Layer =
+        if n < 1 then
+            invalidArg (nameof n) $"repeat: at least one time is needed; got {n}. Give a positive number."
+
+        List.replicate n layer |> List.reduce (>=>)
+
+    /// A block of its own name.
+    static member named(name: string, layer: Layer) : Layer = Layer.named name layer
+
+    /// The same layer, whose parameters no optimiser changes.
+    static member frozen(layer: Layer) : Layer = Layer.frozen layer
+
+    /// Passes x on and shows it to an observer.
+    static member tap
+        (observe: Tensor -> unit, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Layer.ofFunction "tap" (place file line) (fun x ->
+            if not x.IsMeta then
+                observe x
+
+            x)
