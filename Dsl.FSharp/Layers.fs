@@ -207,14 +207,14 @@ type Layers private () =
         Layer.branch "branch" (place file line) combine branches
 
     /// The layer n times, one after the other, each time with parameters of its own.
-    static member repeat(n: int, layer: Layer) : Layer =
+    static member repeat (n: int) (layer: Layer) : Layer =
         if n < 1 then
             invalidArg (nameof n) $"repeat: at least one time is needed; got {n}. Give a positive number."
 
         List.replicate n layer |> List.reduce (>=>)
 
     /// A block of its own name.
-    static member named(name: string, layer: Layer) : Layer = Layer.named name layer
+    static member named (name: string) (layer: Layer) : Layer = Layer.named name layer
 
     /// The same layer, whose parameters no optimiser changes.
     static member frozen(layer: Layer) : Layer = Layer.frozen layer

@@ -16,7 +16,7 @@ public sealed partial class Tensor
     public static Tensor Scalar(double value, DType dtype) => Full(Shape.Scalar, value, dtype);
 
     /// <summary>A tensor from values in row-major order; without a shape it is a vector.</summary>
-    public static Tensor From<T>(T[] values, params ReadOnlySpan<int> shape) where T : unmanaged =>
+    public static Tensor From<T>(T[] values, params int[] shape) where T : unmanaged =>
         FromSpan<T>(values, shape.Length == 0 ? Shape.Of(values.Length) : Shape.Of(shape));
 
     /// <summary>A matrix from a rectangular array.</summary>
