@@ -5,28 +5,36 @@ using static Functional.Kernels.Lanes;
 
 namespace Functional.Kernels;
 
+/// <summary>The memory of one parameter in a step: the parameter, its gradient and up to three arrays of moments.</summary>
+internal unsafe struct Part
+{
+    public void* Parameter, Gradient, First, Second, Third;
+    public nint Count;
+}
+
 /// <summary>
-/// Optimiser steps in place, one pass over memory: parameters p, gradient g and up to three arrays of moments. Scalars
-/// that depend on the step's number are computed by the caller.
+/// Optimiser steps in place, one pass over the memory of all parameters p, gradients g and moments together. Scalars that
+/// depend on the step's number are computed by the caller. Coupled decay enters the gradient, <c>g ← g + decay·p</c>;
+/// decoupled decay shrinks the parameter beforehand, <c>p ← p·(1 − shrink)</c>.
 /// </summary>
 internal static unsafe class Updates
 {
-    /// <summary>
-    /// <c>g ← g + decay·p; p ← p − rate·g</c>. Coupled weight decay enters the gradient; decoupled decay is
-    /// <c>p ← p·(1 − shrink)</c> beforehand.
-    /// </summary>
-    public static void Sgd<T>(nint n, T* p, T* g, double rate, double decay = 0, double shrink = 0)
+    // Small enough that two threads share a hundred thousand parameters evenly, large enough to hide the claiming.
+    private const nint Smallest = 4096;
+
+    /// <summary><c>p ← p − rate·g</c>.</summary>
+    public static void Sgd<T>(ReadOnlySpan<Part> parts, double rate, double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run(n, p, g, null, null, null, new SgdStep { Rate = rate, Decay = decay, Keep = 1 - shrink });
+        Run<T, SgdStep>(parts, new SgdStep { Rate = rate, Decay = decay, Keep = 1 - shrink });
 
     /// <summary>
-    /// <c>g ← g + decay·p; v ← momentum·v + (1 − dampening)·g; p ← p − rate·v</c>, or with Nesterov
-    /// <c>p ← p − rate·(g + momentum·v)</c>. The usual first step, v = g, is dampening 0 on a zero v.
+    /// <c>v ← momentum·v + (1 − dampening)·g; p ← p − rate·v</c>, or with Nesterov <c>p ← p − rate·(g + momentum·v)</c>;
+    /// v is the first moment. The usual first step, v = g, is dampening 0 on a zero v.
     /// </summary>
-    public static void Momentum<T>(nint n, T* p, T* g, T* v, double rate, double momentum, double dampening = 0,
+    public static void Momentum<T>(ReadOnlySpan<Part> parts, double rate, double momentum, double dampening = 0,
         bool nesterov = false, double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run(n, p, g, v, null, null, new MomentumStep
+        Run<T, MomentumStep>(parts, new MomentumStep
         {
             Rate = rate,
             Momentum = momentum,
@@ -37,14 +45,14 @@ internal static unsafe class Updates
         });
 
     /// <summary>
-    /// <c>v ← alpha·v + (1 − alpha)·g²; u = g/(√v + epsilon); p ← p − rate·u</c>. With <paramref name="mean"/> (centred)
-    /// <c>mean ← alpha·mean + (1 − alpha)·g</c> and v − mean² stands under the root; with <paramref name="velocity"/>
-    /// <c>velocity ← momentum·velocity + u</c> is what is stepped by.
+    /// <c>v ← alpha·v + (1 − alpha)·g²; u = g/(√v + epsilon); p ← p − rate·u</c>; v is the first moment. Where there is a
+    /// second (centred) <c>mean ← alpha·mean + (1 − alpha)·g</c> and v − mean² stands under the root; where there is a
+    /// third <c>velocity ← momentum·velocity + u</c> is what is stepped by.
     /// </summary>
-    public static void RmsProp<T>(nint n, T* p, T* g, T* v, T* mean, T* velocity, double rate, double alpha, double epsilon,
-        double momentum = 0, double decay = 0, double shrink = 0)
+    public static void RmsProp<T>(ReadOnlySpan<Part> parts, double rate, double alpha, double epsilon, double momentum = 0,
+        double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run(n, p, g, v, mean, velocity, new RmsPropStep
+        Run<T, RmsPropStep>(parts, new RmsPropStep
         {
             Rate = rate,
             Alpha = alpha,
@@ -52,19 +60,19 @@ internal static unsafe class Updates
             Momentum = momentum,
             Decay = decay,
             Keep = 1 - shrink,
-            Centred = mean != null,
-            Moving = velocity != null,
+            Centred = parts.Length > 0 && parts[0].Second != null,
+            Moving = parts.Length > 0 && parts[0].Third != null,
         });
 
     /// <summary>
     /// <c>m ← beta1·m + (1 − beta1)·g; v ← beta2·v + (1 − beta2)·g²; p ← p − rate·m/(√v·rootScale + epsilon)</c> with
-    /// rate = η/(1 − beta1ᵗ) and rootScale = 1/√(1 − beta2ᵗ). With <paramref name="largest"/> (amsgrad)
-    /// <c>largest ← max(largest, v)</c> stands under the root. AdamW is shrink = η·decay.
+    /// rate = η/(1 − beta1ᵗ) and rootScale = 1/√(1 − beta2ᵗ); m and v are the first two moments. Where there is a third
+    /// (amsgrad) <c>largest ← max(largest, v)</c> stands under the root. AdamW is shrink = η·decay.
     /// </summary>
-    public static void Adam<T>(nint n, T* p, T* g, T* m, T* v, T* largest, double rate, double rootScale, double beta1, double beta2,
+    public static void Adam<T>(ReadOnlySpan<Part> parts, double rate, double rootScale, double beta1, double beta2,
         double epsilon, double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run(n, p, g, m, v, largest, new AdamStep
+        Run<T, AdamStep>(parts, new AdamStep
         {
             Rate = rate,
             RootScale = rootScale,
@@ -73,7 +81,7 @@ internal static unsafe class Updates
             Epsilon = epsilon,
             Decay = decay,
             Keep = 1 - shrink,
-            Largest = largest != null,
+            Largest = parts.Length > 0 && parts[0].Third != null,
         });
 
     private interface IUpdate
@@ -158,39 +166,63 @@ internal static unsafe class Updates
         }
     }
 
-    private static void Run<T, U>(nint n, T* p, T* g, T* a, T* b, T* c, U update) where T : unmanaged where U : struct, IUpdate
+    private static void Run<T, U>(ReadOnlySpan<Part> parts, U update) where T : unmanaged where U : struct, IUpdate
     {
-        var job = new UpdateJob<T, U> { P = p, G = g, A = a, B = b, C = c, Count = n, Update = update, Size = n };
-        if (n < 2 * Loops.Chunk)
+        nint total = 0;
+        foreach (var part in parts) total += part.Count;
+        fixed (Part* first = parts)
         {
-            job.Run(0);
-            return;
+            var job = new UpdateJob<T, U> { First = first, End = first + parts.Length, Size = total, Update = update };
+            if (total < 2 * Smallest)
+            {
+                job.Run(0);
+                return;
+            }
+            int chunks = (int)Math.Min(64, (total + Smallest - 1) / Smallest);
+            job.Size = ((total + chunks - 1) / chunks + 63) & ~(nint)63;
+            Workers.For(chunks, ref job);
         }
-        int chunks = Loops.Chunks(n);
-        job.Size = ((n + chunks - 1) / chunks + 63) & ~(nint)63;
-        Workers.For(chunks, ref job);
     }
 
+    /// <summary>Elements chunk·Size … of all parts laid end to end.</summary>
     private struct UpdateJob<T, U> : IJob where T : unmanaged where U : struct, IUpdate
     {
-        public T* P, G, A, B, C;
-        public nint Count, Size;
+        public Part* First, End;
+        public nint Size;
         public U Update;
 
         public readonly void Run(int chunk)
         {
-            nint i = chunk * Size, n = Math.Min(Size, Count - i);
-            if (n > 0) Kernel(n, P + i, G + i, A == null ? null : A + i, B == null ? null : B + i, C == null ? null : C + i, Update);
+            nint from = chunk * Size, to = from + Size, start = 0;
+            for (var part = First; part < End && start < to; part++)
+            {
+                nint lo = Math.Max(from, start) - start, hi = Math.Min(to - start, part->Count);
+                if (lo < hi) Kernel<T, U>(lo, hi, *part, Update);
+                start += part->Count;
+            }
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Kernel<T, U>(nint n, T* p, T* g, T* a, T* b, T* c, U update) where T : unmanaged where U : struct, IUpdate
+    private static void Kernel<T, U>(nint i, nint end, Part part, U update) where T : unmanaged where U : struct, IUpdate
     {
+        T* p = (T*)part.Parameter, g = (T*)part.Gradient, a = (T*)part.First, b = (T*)part.Second, c = (T*)part.Third;
         nint w = Vector512<T>.Count;
-        for (nint i = 0; i < n; i += w)
+        for (; i <= end - w; i += w)
         {
-            nint k = Math.Min(w, n - i);
+            var vp = Vector512.Load(p + i);
+            var va = a == null ? Vector512<T>.Zero : Vector512.Load(a + i);
+            var vb = b == null ? Vector512<T>.Zero : Vector512.Load(b + i);
+            var vc = c == null ? Vector512<T>.Zero : Vector512.Load(c + i);
+            update.Invoke(ref vp, Vector512.Load(g + i), ref va, ref vb, ref vc);
+            vp.Store(p + i);
+            if (a != null) va.Store(a + i);
+            if (b != null) vb.Store(b + i);
+            if (c != null) vc.Store(c + i);
+        }
+        if (i < end)
+        {
+            nint k = end - i;
             var vp = Load(p + i, k);
             var va = a == null ? Vector512<T>.Zero : Load(a + i, k);
             var vb = b == null ? Vector512<T>.Zero : Load(b + i, k);
