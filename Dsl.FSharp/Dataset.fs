@@ -132,8 +132,8 @@ module Dataset =
 
         shuffle key data |> splitAt (int (round (share * float data.Count)))
 
-    /// Examples from … from + count − 1 as a batch. `rows` are indices as in `data.Rows`.
-    let internal take (data: Dataset) rows from count =
+    /// The examples rows[from], …, rows[from + count − 1] as a batch; rows are numbers such as those in `data.Rows`.
+    let take (data: Dataset) rows from count =
         let x = Column.take rows from count data.Inputs
         let y = Column.take rows from count data.Targets
 

@@ -1,0 +1,4 @@
+namespace Functional
+
+module Loss =
+    let crossEntropy (prediction: Tensor) (target: Tensor) = Tensor.CrossEntropy(prediction, target)

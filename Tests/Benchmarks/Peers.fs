@@ -1,0 +1,241 @@
+/// The workloads that peers are measured with, by the same names: `peers --threads N --filter REGEX --seconds S --json FILE`.
+module Functional.Benchmarks.Peers
+
+open System
+open System.Collections.Generic
+open System.IO
+open System.Text.Json
+open System.Text.RegularExpressions
+open Functional
+open type Functional.Layers
+
+/// A workload builds its data and returns the closure that is timed; flop is 0 where a rate says nothing.
+type Workload =
+    {
+        Name: string
+        Operations: int
+        Flop: float
+        Build: unit -> (unit -> unit)
+    }
+
+let private key = Key.OfSeed 1L
+
+let private normal seed (sizes: int list) =
+    key.Fold(seed: int).Normal(Shape.Of sizes)
+
+let private workload name build =
+    {
+        Name = name
+        Operations = 1
+        Flop = 0.0
+        Build = build
+    }
+
+/// Every result is dropped at once, as a script would drop it; Tidy hands its memory to the next call.
+let private forward f =
+    let run = Action(fun () -> f () |> ignore<Tensor>)
+    fun () -> Memory.Tidy run
+
+let private forwardBackward (f: Tensor[] -> Tensor) (inputs: Tensor[]) =
+    let g = normal 99 (List.ofSeq (f inputs).Shape)
+
+    let run =
+        Action(fun () ->
+            let struct (_, pullback) = Diff.Vjp((fun x -> [| f x |]), inputs)
+            pullback.Invoke [| g |] |> ignore)
+
+    fun () -> Memory.Tidy run
+
+let private million = 1 <<< 20
+
+let private matmuls =
+    [
+        for n in [ 64; 256; 1024; 2048 ] ->
+            { workload $"matmul_{n}" (fun () ->
+                  let a, b = normal 1 [ n; n ], normal 2 [ n; n ]
+                  forward (fun () -> a.Matmul b)) with
+                Flop = 2.0 * float n ** 3.0
+            }
+    ]
+
+let private elementwise =
+    [
+        for name, f in
+            [
+                "exp", (fun (x: Tensor) -> x.Exp())
+                "tanh", (fun x -> x.Tanh())
+                "gelu", (fun x -> x.Gelu())
+            ] ->
+            workload $"ew_{name}_1m" (fun () ->
+                let a = normal 1 [ million ]
+                forward (fun () -> f a))
+    ]
+
+let private additions =
+    [
+        for name, sa, sb in
+            [
+                "ew_add_1m", [ million ], [ million ]
+                "bcast_add_1024x1024", [ 1024; 1024 ], [ 1024 ]
+                // Into a buffer that was used before: what the pool gives every addition.
+                "ew_add_1m_out", [ million ], [ million ]
+            ] ->
+            workload name (fun () ->
+                let a, b = normal 1 sa, normal 2 sb
+                forward (fun () -> a + b))
+    ]
+
+let private sums =
+    [
+        for axis in [ 0; 1 ] ->
+            workload $"sum_axis{axis}_1024x1024" (fun () ->
+                let a = normal 1 [ 1024; 1024 ]
+                forward (fun () -> a.Sum axis))
+    ]
+
+let private rowwise =
+    [
+        workload "softmax_1024x1024_fwd" (fun () ->
+            let a = normal 1 [ 1024; 1024 ]
+            forward (fun () -> a.Softmax 1))
+        workload "softmax_1024x1024_fwdbwd" (fun () ->
+            forwardBackward (fun x -> x[0].Softmax 1) [| normal 1 [ 1024; 1024 ] |])
+    ]
+
+let private overhead =
+    [
+        { workload "overhead_add_chain" (fun () ->
+              let a, c = normal 1 [ 4 ], normal 2 [ 4 ]
+
+              let chain (x: Tensor[]) =
+                  let mutable y = x[0]
+
+                  for _ in 1..100 do
+                      y <- y + c
+
+                  y.Sum()
+
+              let chain = Func<Tensor[], Tensor>(chain)
+              let run = Action(fun () -> Diff.ValueAndGrad(chain, a) |> ignore)
+              fun () -> Memory.Tidy run) with
+            Operations = 100
+        }
+    ]
+
+let private mlp sizes =
+    let hidden = sizes |> List.tail |> List.map (fun units -> dense units)
+    let layers = hidden |> List.reduce (fun net next -> net >=> relu >=> next)
+    input [ List.head sizes ] >=> layers
+
+/// Random vectors in a cycle of labels too long to be learnt, so that the gradient does not fade.
+let private training =
+    [
+        for name, sizes, batch, optimiser in
+            [
+                "784_512_10_b64_sgd", [ 784; 512; 10 ], 64, Optim.sgd 0.01
+                "784_128_10_b32_adam", [ 784; 128; 10 ], 32, Optim.adam 1e-3
+                "784_64_64_10_b32_adam", [ 784; 64; 64; 10 ], 32, Optim.adam 1e-3
+            ] ->
+            workload $"train_mlp_{name}" (fun () ->
+                let network = mlp sizes
+
+                let trainer =
+                    Trainer(optimiser, Loss.crossEntropy, network, key, [], Shape.Of [ 784 ])
+
+                let xs = Array.init 8 (fun i -> normal (100 + i) [ batch; 784 ])
+
+                let ys =
+                    Array.init 509 (fun i -> key.Fold(1000 + i).Integers(Shape.Of [ batch ], 0L, 10L))
+
+                let next = ref 0
+
+                fun () ->
+                    let n = next.Value
+                    next.Value <- n + 1
+                    trainer.Step(xs[n % 8], ys[n % 509]) |> ignore)
+    ]
+
+let private inference =
+    [
+        for batch in [ 1; 256 ] ->
+            workload $"infer_mlp_784_512_10_b{batch}" (fun () ->
+                let network = mlp [ 784; 512; 10 ]
+                let parameters = Layer.init key network
+                let x = normal 1 [ batch; 784 ]
+                forward (fun () -> Layer.predict network parameters x))
+    ]
+
+let private workloads =
+    matmuls
+    @ elementwise
+    @ additions
+    @ sums
+    @ rowwise
+    @ overhead
+    @ training
+    @ inference
+
+/// Runs the workloads whose names match and writes what compare tools read: {"results": {NAME: {"ms": median}}}.
+let run (threads: int) (filter: string) (seconds: float) (json: string option) =
+    Threads.Count <- threads
+    let chosen = workloads |> List.filter (fun w -> Regex.IsMatch(w.Name, filter))
+    let results = SortedDictionary<string, obj>()
+
+    // The peak is taken before and after: a neighbour's load would make it look low and the shares high.
+    let before =
+        if chosen |> List.exists (fun w -> w.Flop > 0.0) then
+            Measure.peak threads
+        else
+            0.0
+
+    let timings =
+        [
+            for w in chosen do
+                let step = w.Build()
+                let timing = Measure.time seconds step
+
+                results[w.Name] <-
+                    {|
+                        ms = timing.Median
+                        min_ms = timing.Min
+                        p90_ms = timing.P90
+                        samples = timing.Samples
+                    |}
+
+                w, timing
+        ]
+
+    let peak =
+        if before > 0.0 then
+            max before (Measure.peak threads)
+        else
+            0.0
+
+    for w, timing in timings do
+        let extra =
+            if w.Flop > 0.0 then
+                let rate = w.Flop / timing.Median / 1e6
+                $"{rate, 9:F1} GFLOP/s, {100.0 * rate / peak:F0} %% of the measured FMA peak {peak:F0}"
+            elif w.Operations > 1 then
+                $"{timing.Median * 1e3 / float w.Operations, 9:F3} us per operation"
+            else
+                ""
+
+        printfn
+            $"{w.Name, -44} {timing.Median, 10:F4} ms  (min {timing.Min:F4}, p90 {timing.P90:F4}, n={timing.Samples}) {extra}"
+
+    match json with
+    | Some path ->
+        File.WriteAllText(
+            path,
+            JsonSerializer.Serialize(
+                {|
+                    threads = threads
+                    results = results
+                |},
+                JsonSerializerOptions(WriteIndented = true)
+            )
+        )
+    | None -> ()
+
+    0

@@ -1,0 +1,266 @@
+/// Training: it learns, ends when it should, names what went wrong, and gives the same bits on any number of threads.
+module Functional.Tests.TrainTests
+
+open System
+open Expecto
+open Functional
+open type Functional.Layers
+
+let private key = Key.OfSeed 3L
+
+/// Two classes of points in two rings.
+let private rings n =
+    let x = key.Normal(Shape.Of [ n; 2 ])
+
+    let y =
+        x.ToArray<float32>()
+        |> Array.chunkBySize 2
+        |> Array.map (fun p -> if p[0] * p[0] + p[1] * p[1] > 1.4f then 1L else 0L)
+
+    Dataset.ofTensors x (Tensor.From y)
+
+let private net = input [ 2 ] >=> dense 32 >=> relu >=> dense 2
+let private quiet = show Progress.silent
+
+let private bits (run: Run) =
+    Tree.leaves run.Parameters |> Array.collect _.ToArray<float32>()
+
+let private fit optimiser options net data =
+    Train.fit optimiser Loss.crossEntropy (quiet >> options) net data key
+
+[<Tests>]
+let tests =
+    testList
+        "training"
+        [
+            testCase "learns two rings" (fun () ->
+                let training, test = rings 1200 |> Dataset.split 0.8 key
+
+                let run =
+                    fit (Optim.adam 1e-2) (epochs 30 >> batchSize 32 >> report [ accuracy ]) net training
+
+                let loss, metrics = Train.evaluate Loss.crossEntropy [ accuracy ] run test
+                Expect.isGreaterThan (snd metrics.Head) 0.93 $"test accuracy; loss {loss}"
+                Expect.equal run.Ending Finished "to the end"
+                Expect.equal run.Steps (30 * 30) "a last batch that is full"
+                Expect.isLessThan run.Epochs[29].Loss run.Epochs[0].Loss "the loss falls"
+                Expect.isGreaterThan (snd run.Epochs[29].Metrics.Head) 0.9 "accuracy is reported")
+
+            testCase "the last, smaller batch counts by its size" (fun () ->
+                let data = rings 70
+
+                let run =
+                    fit (Optim.sgd 0.0) (epochs 1 >> batchSize 32 >> report [ accuracy ]) net data
+
+                Expect.equal run.Steps 3 "two full batches and one of six"
+                let loss, metrics = Train.evaluate Loss.crossEntropy [ accuracy ] run data
+                Expect.isLessThan (abs (run.Epochs[0].Loss - loss)) 1e-5 "the mean over examples"
+                Expect.isLessThan (abs (snd run.Epochs[0].Metrics.Head - snd metrics.Head)) 1e-9 "accuracy, too")
+
+            testCase "the same key gives the same bits on one thread and on two" (fun () ->
+                let wide =
+                    input [ 2 ]
+                    >=> dense 300
+                    >=> relu
+                    >=> dropout 0.2
+                    >=> dense 200
+                    >=> tanh
+                    >=> dense 2
+
+                let before = Threads.Count
+
+                let train threads =
+                    Threads.Count <- threads
+                    fit (Optim.adam 1e-3) (epochs 2 >> batchSize 100) wide (rings 350) |> bits
+
+                try
+                    Expect.sequenceEqual (train 2) (train 1) "the parameters' bits"
+                finally
+                    Threads.Count <- before)
+
+            testCase "early stopping keeps the best parameters" (fun () ->
+                let training, valid = rings 200 |> Dataset.split 0.5 key
+
+                let run =
+                    fit (Optim.sgd 30.0) (epochs 50 >> validate valid >> earlyStop 2) net training
+
+                match run.Ending with
+                | EarlyStopped
+                | Diverged _ -> ()
+                | other -> failtest $"such a rate cannot get better for long; got {other}"
+
+                let run =
+                    fit (Optim.adam 0.05) (epochs 60 >> validate valid >> earlyStop 3) net training
+
+                let best = run.Epochs |> List.map _.ValidationLoss.Value |> List.min
+                let loss, _ = Train.evaluate Loss.crossEntropy [] run valid
+
+                if run.Ending = EarlyStopped then
+                    Expect.isLessThan (abs (loss - best)) 1e-6 "the best validation loss")
+
+            testCase "a loss that is not finite names epoch, step, operation and layer" (fun () ->
+                // One example of a hundred is negative, and the layer takes logarithms.
+                let x = (key.Normal(Shape.Of [ 100; 2 ])).Abs() + 0.1
+                let sign = Array.init 200 (fun i -> if i = 2 * 70 then -1.0f else 1.0f)
+                let x = x * Tensor.From(sign, 100, 2)
+
+                let data =
+                    Dataset.ofTensors x (Tensor.From(Array.init 100 (fun i -> int64 (i % 2))))
+
+                let net =
+                    input [ 2 ]
+                    >=> named "middle" (lambda ("logarithm", _.Log()) >=> tanh)
+                    >=> dense 2
+
+                let run = fit (Optim.sgd 0.1) (epochs 3 >> batchSize 10) net data
+
+                match run.Ending with
+                | Diverged reason ->
+                    for part in [ "epoch 1, step"; "'log'"; "'middle.logarithm'" ] do
+                        Expect.stringContains reason part "the reason"
+
+                    Expect.isLessThan run.Steps 10 "it stops before that example"
+                | other -> failtest $"it cannot go on; got {other}"
+
+                for value in bits run do
+                    Expect.isTrue (Single.IsFinite value) "the parameters kept are finite")
+
+            testCase "a function that is not pure cannot trap the search for what went wrong" (fun () ->
+                let calls = ref 0
+
+                let worse (x: Tensor) =
+                    calls.Value <- calls.Value + 1
+                    if calls.Value > 20 then (x * 0.0 - 1.0).Log() else x
+
+                let net = input [ 2 ] >=> lambda ("worse", worse) >=> dense 2
+
+                match (fit (Optim.sgd 0.1) (epochs 3 >> batchSize 10) net (rings 100)).Ending with
+                | Diverged _ -> ()
+                | other -> failtest $"it cannot go on; got {other}")
+
+            testCase "too large a rate keeps the last good parameters" (fun () ->
+                let net = input [ 2 ] >=> dense 16 >=> dense 2
+                let data = rings 200
+
+                let run = fit (Optim.sgd 1e30) (epochs 3 >> batchSize 10) net data
+
+                match run.Ending with
+                | Diverged reason ->
+                    Expect.stringContains reason "epoch 1, step" "the reason"
+                    let loss, _ = Train.evaluate Loss.crossEntropy [] run data
+                    Expect.isTrue (Double.IsFinite loss) $"the loss with the parameters kept; got {loss}"
+                | other -> failtest $"it must stop; got {other}")
+
+            testCase "frozen layers stay as they are" (fun () ->
+                let net = input [ 2 ] >=> frozen (dense 8) >=> tanh >=> dense 2
+                let run = fit (Optim.adam 0.1) (epochs 2) net (rings 100)
+                let first, _ = Layer.init (key.Fold "network") net
+
+                let weights tree path =
+                    (Tree.find path tree: Tensor).ToArray<float32>()
+
+                Expect.sequenceEqual
+                    (weights run.Parameters "dense.weight")
+                    (weights first "dense.weight")
+                    "the frozen weight"
+
+                Expect.notEqual
+                    (weights run.Parameters "dense2.weight")
+                    (weights first "dense2.weight")
+                    "the other weight")
+
+            testCase "a steady step takes no tensor memory from the system" (fun () ->
+                let trainer =
+                    Trainer(Optim.adam 1e-3, Loss.crossEntropy, net, key, [ accuracy ], Shape.Of [ 2 ])
+
+                let x, y = rings 64 |> Dataset.batch 64 |> Seq.head
+
+                for _ in 1..20 do
+                    trainer.Step(x, y) |> ignore
+
+                let before = Memory.SystemBytes
+
+                for _ in 1..200 do
+                    trainer.Step(x, y) |> ignore
+
+                Expect.equal (Memory.SystemBytes - before) 0L "bytes from the system")
+
+            testCase "a mistake in shapes is refused before data is read" (fun () ->
+                let data = rings 10 |> Dataset.map (fun _ _ -> failwith "the data must not be read")
+
+                Expect.throwsT<ShapeException>
+                    (fun () -> fit (Optim.sgd 0.1) id (dense 3 >=> reshape [ 7 ]) data |> ignore)
+                    "reshape of 3 to 7")
+        ]
+
+[<Tests>]
+let datasets =
+    let bytes = Array.init 60 (fun i -> byte (i * 37))
+    let labels = Array.init 20 byte
+    let data = Dataset.ofBytes [ 3 ] bytes labels
+
+    let inputs (data: Dataset) =
+        Dataset.batch 7 data |> Seq.collect (fun (x, _) -> x.ToDoubles()) |> Array.ofSeq
+
+    let classes (data: Dataset) =
+        Dataset.batch 7 data
+        |> Seq.collect (fun (_, y) -> y.ToArray<int64>())
+        |> List.ofSeq
+
+    let asTensors =
+        Dataset.ofTensors (Tensor.From(Array.map float32 bytes, 20, 3)) (Tensor.From(Array.map int64 labels))
+
+    testList
+        "datasets"
+        [
+            testCase "batches hold every example once, in order" (fun () ->
+                Expect.equal
+                    (Dataset.batch 7 data |> Seq.map (fun (x, _) -> x.Shape[0]) |> List.ofSeq)
+                    [ 7; 7; 6 ]
+                    "sizes"
+
+                Expect.equal (inputs data) (Array.map float bytes) "values"
+                Expect.equal (classes data) [ 0L .. 19L ] "classes")
+
+            testCase "shuffling keeps pairs together and every example once" (fun () ->
+                let shuffled = Dataset.shuffle (Key.OfSeed 5L) data
+                Expect.equal (List.sort (classes shuffled)) [ 0L .. 19L ] "every example once"
+                Expect.notEqual (classes shuffled) [ 0L .. 19L ] "another order"
+
+                let values = inputs shuffled
+
+                for i, label in List.indexed (classes shuffled) do
+                    Expect.equal values[3 * i] (float bytes[3 * int label]) "input and class"
+
+                Expect.equal (classes (Dataset.shuffle (Key.OfSeed 5L) data)) (classes shuffled) "the same key")
+
+            testCase "bytes and tensors give the same under scaling and standardising" (fun () ->
+                let check what (f: Dataset -> Dataset) =
+                    for a, b in Array.zip (inputs (f data)) (inputs (f asTensors)) do
+                        Expect.isLessThan (abs (a - b)) 1e-5 what
+
+                check "scale" (Dataset.scale (1.0 / 255.0) 0.5)
+                check "normalise" (Dataset.scale (1.0 / 255.0) 0.0 >> Dataset.normalise 0.13 0.31)
+                check "standardise" (fun data -> Dataset.standardise (data, data) |> fst)
+                check "after a split" (fun data -> Dataset.standardise (Dataset.splitAt 12 data) |> snd))
+
+            testCase "standardised data has mean 0 and deviation 1; the other part is measured by the first" (fun () ->
+                let first, second = Dataset.standardise (Dataset.splitAt 12 data)
+                let x = Tensor.From(inputs first, 12, 3)
+
+                for mean in (x.Mean 0).ToDoubles() do
+                    Expect.isLessThan (abs mean) 1e-6 "mean"
+
+                for deviation in (x.Std 0).ToDoubles() do
+                    Expect.isLessThan (abs (deviation - 1.0)) 1e-6 "deviation"
+
+                let y = Tensor.From(inputs second, 8, 3)
+                Expect.isGreaterThan ((y.Mean 0).Abs().Max().ToDouble()) 1e-3 "the other part has its own mean")
+
+            testCase "bad requests are refused" (fun () ->
+                Expect.throws (fun () -> Dataset.splitAt 21 data |> ignore) "more than there is"
+                Expect.throws (fun () -> Dataset.split 1.5 (Key.OfSeed 1L) data |> ignore) "a share above one"
+                Expect.throws (fun () -> Dataset.ofBytes [ 3 ] bytes[1..] labels |> ignore) "half an example"
+                Expect.throws (fun () -> Dataset.ofBytes [ 3 ] bytes labels[1..] |> ignore) "a label too few"
+                Expect.throws (fun () -> Dataset.batch 0 data |> Seq.length |> ignore) "no examples a batch")
+        ]
