@@ -39,7 +39,7 @@ internal static unsafe class Bytes
     }
 
     /// <summary>Adds each column's sum and sum of squares over the rows: exact, in integers.</summary>
-    internal static void Moments(byte* x, int* rows, nint count, nint width, ulong* sum, ulong* squares)
+    internal static void AddMoments(byte* x, int* rows, nint count, nint width, ulong* sum, ulong* squares)
     {
         const int columns = 256;
         // 65,000 squares of a byte fit 32 bits.

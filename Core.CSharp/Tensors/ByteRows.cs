@@ -57,7 +57,7 @@ public sealed unsafe class ByteRows
         fixed (byte* x = _data)
         fixed (int* r = rows)
         fixed (ulong* a = sum, b = squares)
-            Bytes.Moments(x, r, rows.Length, width, a, b);
+            Bytes.AddMoments(x, r, rows.Length, width, a, b);
         var (mean, deviation) = (new double[width], new double[width]);
         double n = rows.Length;
         for (var j = 0; j < width; j++)
