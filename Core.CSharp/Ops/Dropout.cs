@@ -57,7 +57,8 @@ namespace Functional.Ops
 
         private static void Drop(Tensor x, Tensor y, bool accumulate, double rate, Key key)
         {
-            var u = key.Uniform(x.Shape, dtype: x.DType);
+            // Both float widths draw the same numbers, hence drop the same elements.
+            var u = Reducing.Converted(key.Uniform(x.Shape), x.DType);
             Pointwise.Map2(x, u, y, accumulate, new DropF(rate));
             Pool.Return(u.Block!);
         }

@@ -11,6 +11,13 @@ let laws =
         FirstOrder.secondOrder
         Fused.fusedIsVjp
         Fused.readsWhatItDeclares
+        Values.forwardIsReference
+        Values.floatsAgree
+        Values.viewsAreCopies
+        Values.lengthsDoNotMatter
+        Values.threadsDoNotMatter
+        Shapes.inferenceIsTrue
+        Shapes.refusalsAgree
     ]
 
 [<Tests>]

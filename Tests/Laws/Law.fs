@@ -96,7 +96,8 @@ module Law =
         | error ->
             let what =
                 match error with
-                | :? AssertException -> error.Message
+                | :? AssertException
+                | :? FailedException -> error.Message
                 | _ -> string error
 
             failtestNoStackf "%s\n%s" what (Drawn.explain sample)

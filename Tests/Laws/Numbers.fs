@@ -6,6 +6,8 @@ open Expecto
 open Functional
 open Functional.Autodiff
 
+let shapeOf (sizes: int[]) = Shape.Of(ReadOnlySpan<int>(sizes))
+
 /// A contiguous tensor of numbers in row-major order.
 let tensor (dtype: DType) (shape: Shape) (values: float[]) =
     Tensor.FromDoubles(ReadOnlySpan<float>(values), shape, dtype)
@@ -62,11 +64,6 @@ let extrapolate (g: float -> float) =
 
     best, error
 
-/// The value that follows x in float64 or float32, by how far: one unit in the last place.
-let same (a: float) (b: float) =
-    BitConverter.DoubleToInt64Bits a = BitConverter.DoubleToInt64Bits b
-    || (Double.IsNaN a && Double.IsNaN b)
-
 /// Every element within its bound.
 let within what (bound: int -> float) (expected: float[]) (actual: float[]) =
     Expect.equal actual.Length expected.Length $"{what}: number of elements"
@@ -74,7 +71,7 @@ let within what (bound: int -> float) (expected: float[]) (actual: float[]) =
     for i in 0 .. expected.Length - 1 do
         let e, a = expected[i], actual[i]
 
-        if not (same e a || abs (e - a) <= bound i) then
+        if not (e = a || (Double.IsNaN e && Double.IsNaN a) || abs (e - a) <= bound i) then
             failtestNoStackf "%s: element %d must be %.17g within %.3g; got %.17g" what i e (bound i) a
 
 /// Equal up to the rounding of two ways to the same float64 numbers.
@@ -90,11 +87,19 @@ let agree what (expected: Tensor) (actual: Tensor) =
     let epsilon = if expected.DType = DType.Float32 then 2e-6 else 2e-13
     within what (fun _ -> epsilon * largest) values (actual.ToDoubles())
 
+/// The same bits; all NaN are one.
+let unchanged what (expected: float[]) (actual: float[]) =
+    for i in 0 .. expected.Length - 1 do
+        let e, a = expected[i], actual[i]
+
+        if BitConverter.DoubleToInt64Bits e <> BitConverter.DoubleToInt64Bits a && not (Double.IsNaN e && Double.IsNaN a) then
+            failtestNoStackf "%s: element %d must be exactly %.17g; got %.17g" what i e a
+
 /// Equal bit by bit.
 let identical what (expected: Tensor) (actual: Tensor) =
     Expect.equal actual.Shape expected.Shape $"{what}: shape"
     Expect.equal actual.DType expected.DType $"{what}: dtype"
-    within what (fun _ -> -1.0) (expected.ToDoubles()) (actual.ToDoubles())
+    unchanged what (expected.ToDoubles()) (actual.ToDoubles())
 
 // ---- an operation as a function of its float inputs ----
 

@@ -1,0 +1,310 @@
+/// What operations compute: against the naive reference, in both float widths, in every layout, length and number of threads.
+module Functional.Tests.Laws.Values
+
+open System
+open Expecto
+open Functional
+open Functional.Autodiff
+open Functional.Kernels
+open Functional.Tests
+open Functional.Tests.Laws.Numbers
+
+// ---- how far rounding may carry ----
+
+let private half = 2.0 ** -24.0
+
+/// Half an ulp relative to the number.
+let private roundingOf (dtype: DType) =
+    if dtype = DType.Float32 then half else 2.0 ** -53.0
+
+let private inDouble (x: Tensor) =
+    if x.DType.IsFloat() then tensor DType.Float64 x.Shape (x.ToDoubles()) else x
+
+/// Whether an output combines several elements of an input: its steps then round relative to the largest of them, and their
+/// order is the layout's.
+let private mixes (x: Tensor[]) (y: Tensor[]) =
+    Array.append (x |> Array.filter (fun t -> t.DType.IsFloat())) y
+    |> Array.pairwise
+    |> Array.exists (fun (a, b) -> a.Shape <> b.Shape)
+
+/// Operations with a step that rounds relative to the input though the output may be smaller: gelu in float32 takes
+/// x·½(1 + erf) for x below 0, too, as everybody does for the sake of speed.
+let private roundsBesideInput = set [ "gelu"; "softmax"; "logSoftmax" ]
+
+/// For each output and element how far it may move when inputs and steps are rounded to a relative precision: what the
+/// operation does to perturbed inputs, measured in float64, plus some units in the last place of the output itself.
+let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
+    let epsilon = roundingOf dtype
+    let exact = Array.map inDouble x
+    let outputs = op.Apply exact
+    let y = outputs |> Array.map (fun t -> t.ToDoubles())
+    let moved = y |> Array.map (fun v -> Array.zeroCreate<float> v.Length)
+
+    for trial in 0..5 do
+        let perturbed =
+            exact
+            |> Array.map (fun t ->
+                if t.DType.IsFloat() then
+                    t.ToDoubles()
+                    |> Array.map (fun v -> v + v * half * (if trial = 0 || draw.Chance() then 1.0 else -1.0))
+                    |> like t
+                else
+                    t)
+
+        op.Apply perturbed
+        |> Array.iteri (fun j t ->
+            t.ToDoubles()
+            |> Array.iteri (fun i v -> moved[j][i] <- max moved[j].[i] (abs (v - y[j].[i]) / half)))
+
+    let beside =
+        if mixes x outputs || roundsBesideInput.Contains op.Name then
+            exact
+            |> Array.collect (fun t -> if t.DType.IsFloat() then t.ToDoubles() else [||])
+            |> Array.fold (fun m v -> max m (abs v)) 0.0
+        else
+            0.0
+
+    let smallest = if dtype = DType.Float32 then 2.0 ** -126.0 else 2.0 ** -1022.0
+
+    Array.map2
+        (Array.map2 (fun move v ->
+            let all = 4.0 * (move + beside) + 8.0 * abs v
+            if Double.IsFinite all then epsilon * all + smallest else 0.0))
+        moved
+        y
+
+// ---- the reference ----
+
+let private plain (x: Tensor) : Reference.Plain =
+    {
+        Shape = x.Shape.ToArray()
+        Values = x.ToDoubles()
+    }
+
+let private referenceOf (op: Op) =
+    match Reference.all.TryFind op.Name with
+    | Some reference -> reference
+    | None -> failtestNoStackf "'%s' has no entry in Tests/Reference.fs" op.Name
+
+let private againstReference (sample: Drawn) (x: Tensor[]) =
+    let op = sample.Op
+    let expected = referenceOf op (Reference.Attributes sample.Attributes) (Array.map plain x)
+    let actual = op.Apply x
+    Expect.equal actual.Length expected.Length "number of outputs"
+    let width = if x |> Array.exists (fun t -> t.DType = DType.Float32) then DType.Float32 else DType.Float64
+    let allowed = bounds op x (sample.Draw 6UL) width
+
+    for j in 0 .. actual.Length - 1 do
+        Expect.equal (actual[j].Shape.ToArray()) expected[j].Shape $"shape of output {j}"
+        let bound = if actual[j].DType.IsFloat() then Array.get allowed[j] else fun _ -> 0.0
+        within $"output {j}" bound expected[j].Values (actual[j].ToDoubles())
+
+let forwardIsReference =
+    {
+        Name = "forward equals the naive reference"
+        Cases = 30
+        Check = fun sample -> againstReference sample sample.Inputs
+    }
+
+let floatsAgree =
+    {
+        Name = "float32 agrees with float64"
+        Cases = 20
+        Check =
+            fun sample ->
+                let op = sample.Op
+
+                if floats sample.Inputs <> [||] then
+                    let single =
+                        sample.Inputs
+                        |> Array.map (fun t ->
+                            if t.DType.IsFloat() then tensor DType.Float32 t.Shape (t.ToDoubles()) else t)
+
+                    let narrow = op.Apply single
+                    let wide = op.Apply(Array.map inDouble single)
+                    let allowed = bounds op single (sample.Draw 7UL) DType.Float32
+
+                    for j in 0 .. narrow.Length - 1 do
+                        let bound = if wide[j].DType.IsFloat() then Array.get allowed[j] else fun _ -> 0.0
+                        within $"output {j} in float32" bound (wide[j].ToDoubles()) (narrow[j].ToDoubles())
+    }
+
+// ---- layouts ----
+
+/// The same numbers lying in reverse order of axes, and with gaps of NaN.
+let private layouts (x: Tensor) =
+    if x.Rank = 0 || x.Count = 0L || not (x.DType.IsFloat()) then
+        [ x ]
+    else
+        let values = x.ToDoubles()
+        let shape = x.Shape
+
+        let reversed =
+            let strides = Array.zeroCreate<nativeint> shape.Rank
+            let mutable stride = 1n
+
+            for i in 0 .. shape.Rank - 1 do
+                strides[i] <- stride
+                stride <- stride * nativeint shape[i]
+
+            let view = Tensor.Meta(x.DType, shape).View(shape, strides, 0n)
+            let stored = Array.zeroCreate<float> values.Length
+            Seq.iteri (fun i (at: nativeint) -> stored[int at] <- values[i]) (view.Positions())
+            (tensor x.DType (shapeOf [| stored.Length |]) stored).View(shape, strides, 0n)
+
+        let gaps =
+            let strides = shape.RowMajor |> Array.map (fun s -> 3n * s)
+            let stored = Array.create (3 * values.Length) nan
+            values |> Array.iteri (fun i v -> stored[3 * i + 2] <- v)
+            (tensor x.DType (shapeOf [| stored.Length |]) stored).View(shape, strides, 2n)
+
+        [ reversed; gaps ]
+
+/// Outputs and, for float outputs, the pullback of a fixed cotangent.
+let private everything (op: Op) (x: Tensor[]) (draw: Draw) =
+    let which = floats x
+    let y = op.Apply x
+    let f = functionOf op x which
+    let inputs = which |> Array.map (Array.get x)
+
+    let cotangents =
+        y |> Array.filter (fun t -> t.DType.IsFloat()) |> Array.map (direction draw)
+
+    if inputs.Length = 0 || cotangents.Length = 0 then
+        y, [||]
+    else
+        let struct (_, pull) = Diff.Vjp(f, inputs)
+        y, pull.Invoke cotangents
+
+let viewsAreCopies =
+    {
+        Name = "a view gives what its copy gives"
+        Cases = 20
+        Check =
+            fun sample ->
+                let op = sample.Op
+                let copies = sample.Inputs |> Array.map copy
+                let y, g = everything op copies (sample.Draw 8UL)
+
+                for layout in 0..1 do
+                    let views = copies |> Array.map (fun t -> let l = layouts t in l[min layout (l.Length - 1)])
+                    let vy, vg = everything op views (sample.Draw 8UL)
+                    let same = if mixes copies y then agree else identical
+                    Array.iter2 (same "output") y vy
+                    Array.iter2 (agree "cotangent") g vg
+    }
+
+// ---- lengths ----
+
+/// The last axis of every input that has the first one's length cycled to another length; None where the operation refuses it.
+let private stretched (sample: Drawn) (dtype: DType) length =
+    let last (t: Tensor) = if t.Rank = 0 then -1 else t.Shape[-1]
+
+    match sample.Inputs |> Array.map last |> Array.tryFind (fun n -> n > 0) with
+    | None -> None
+    | Some original ->
+        let discrete = sample.Inputs |> Array.exists (fun t -> t.DType.IsInteger())
+
+        let stretch (t: Tensor) =
+            let dtype = if t.DType.IsFloat() then dtype else t.DType
+            let values = t.ToDoubles()
+
+            if last t <> original then
+                tensor dtype t.Shape values
+            else
+                let sizes = t.Shape.ToArray()
+                sizes[sizes.Length - 1] <- length
+                let rows = values.Length / original
+
+                tensor
+                    dtype
+                    (shapeOf sizes)
+                    (Array.init (rows * length) (fun i -> values[i / length * original + i % length % original]))
+
+        // Indices into an axis that shrinks would point outside.
+        if discrete && length < original then
+            None
+        else
+            let x = sample.Inputs |> Array.map stretch
+
+            try
+                sample.Op.Shape.Invoke x |> ignore
+                Some x
+            with :? ShapeException ->
+                None
+
+/// Around the widths of vectors in both dtypes.
+let private lengths = [ 0; 1; 7; 8; 9; 15; 16; 17; 19; 31; 32; 33; 35; 64; 67 ]
+
+let lengthsDoNotMatter =
+    {
+        Name = "any length, whatever the vectors' width"
+        Cases = 4
+        Check =
+            fun sample ->
+                for dtype in [ DType.Float64; DType.Float32 ] do
+                    for length in lengths do
+                        match stretched sample dtype length with
+                        | None -> ()
+                        | Some x ->
+                            againstReference sample x
+
+                            match sample.Op.VjpInto with
+                            | null -> ()
+                            | fused ->
+                                let y = sample.Op.Apply x
+                                let draw = sample.Draw 9UL
+
+                                let g =
+                                    y
+                                    |> Array.map (fun t ->
+                                        if t.DType.IsFloat() then direction draw t else Level.ZerosLike t)
+
+                                let tape = Tape()
+
+                                let slots: (Slot | null)[] =
+                                    x |> Array.map (fun t -> if t.DType.IsFloat() then Slot(tape, t) else null)
+
+                                fused.Invoke(x, y, g, slots)
+
+                                for i in floats x do
+                                    match sample.Op.Vjp.Invoke(x, y, g, i), slots[i] with
+                                    | null, _
+                                    | _, null -> ()
+                                    | expected, slot ->
+                                        match slot.Cotangent with
+                                        | null -> failtestNoStackf "input %d has no cotangent at length %d" i length
+                                        | actual -> agree $"fused vjp of input {i} at length {length}" expected actual
+    }
+
+// ---- threads ----
+
+let private withThreads count f =
+    let before = Workers.Count
+
+    try
+        Workers.Count <- count
+        f ()
+    finally
+        Workers.Count <- before
+
+let threadsDoNotMatter =
+    {
+        Name = "one thread gives the bits of many"
+        Cases = 2
+        Check =
+            fun sample ->
+                for dtype in [ DType.Float64; DType.Float32 ] do
+                    let rows =
+                        sample.Inputs
+                        |> Array.map (fun t -> if t.Rank = 0 then 1L else t.Count / int64 (max 1 t.Shape[-1]))
+                        |> Array.fold max 1L
+
+                    match stretched sample dtype (max 1000 (150_000 / int rows)) with
+                    | None -> ()
+                    | Some x ->
+                        let y, g = withThreads 1 (fun () -> everything sample.Op x (sample.Draw 10UL))
+                        let y', g' = withThreads 4 (fun () -> everything sample.Op x (sample.Draw 10UL))
+                        Array.iter2 (identical "output") y y'
+                        Array.iter2 (identical "cotangent") g g'
+    }
