@@ -60,6 +60,14 @@ let private homes =
 let private isOwn (source: string) name =
     Regex.IsMatch(source, $@"(?<!\b(?:new|return|in|is|as|out|ref)\s+)[\w>\])*?]+[,\s]\s*{name}\b\s*(?:[=;,{{<(])")
 
+/// What follows a dot belongs to what stands before it, unless that is a floor.
+let private mentioned (source: string) =
+    let floor = floors |> List.map fst |> String.concat "|"
+
+    Regex.Matches(source, $@"(?:(?<![\w\])>!?]\.)|(?<=\b(?:{floor})\.))\b[A-Z]\w+\b")
+    |> Seq.map _.Value
+    |> Seq.distinct
+
 [<Tests>]
 let tests =
     testList
@@ -73,8 +81,7 @@ let tests =
                             let upward =
                                 [
                                     for file, source in sources folder do
-                                        for word in
-                                            Regex.Matches(source, @"\b[A-Z]\w+\b") |> Seq.map _.Value |> Seq.distinct do
+                                        for word in mentioned source do
                                             match homes.TryGetValue word with
                                             | true, home when home > floor && not (isOwn source word) ->
                                                 $"{Path.GetFileName file} mentions {word}"

@@ -14,11 +14,13 @@ type Plain = { Shape: int[]; Values: float[] }
 type Attributes(text: string) =
     let pairs =
         [
-            for m in Regex.Matches(text, @"(\w+)\s*=\s*(\[[^\]]*\]|[^,]*)") -> m.Groups[1].Value, m.Groups[2].Value.Trim()
+            for m in Regex.Matches(text, @"(\w+)\s*=\s*(\[[^\]]*\]|[^,]*)") ->
+                m.Groups[1].Value, m.Groups[2].Value.Trim()
         ]
         |> Map
 
-    let number (s: string) = Double.Parse(s, CultureInfo.InvariantCulture)
+    let number (s: string) =
+        Double.Parse(s, CultureInfo.InvariantCulture)
 
     member _.Text name = pairs[name]
     member _.Has name = pairs |> Map.containsKey name
@@ -35,7 +37,9 @@ type Attributes(text: string) =
         | s -> Some(number s)
 
     member _.Ints name =
-        Regex.Matches(pairs[name], @"-?\d+") |> Seq.map (fun m -> int m.Value) |> Array.ofSeq
+        Regex.Matches(pairs[name], @"-?\d+")
+        |> Seq.map (fun m -> int m.Value)
+        |> Array.ofSeq
 
 let private count shape = Array.fold (*) 1 shape
 
@@ -77,7 +81,14 @@ let private sum (values: float[]) =
 
     for v in values do
         let next = total + v
-        dropped <- dropped + (if abs total >= abs v then (total - next) + v else (v - next) + total)
+
+        dropped <-
+            dropped
+            + (if abs total >= abs v then
+                   (total - next) + v
+               else
+                   (v - next) + total)
+
         total <- next
 
     total + dropped
@@ -120,11 +131,18 @@ let private reduceAxes (axes: Set<int>) keep f (x: Plain) =
         reduced
     else
         { reduced with
-            Shape = [| for i in 0 .. x.Shape.Length - 1 do if not (axes.Contains i) then x.Shape[i] |]
+            Shape =
+                [|
+                    for i in 0 .. x.Shape.Length - 1 do
+                        if not (axes.Contains i) then
+                            x.Shape[i]
+                |]
         }
 
 let private reduction f (a: Attributes) (x: Plain[]) =
-    [| reduceAxes (axesOf x[0].Shape (a.Ints "axes")) (a.Flag "keepAxes") (f a) x[0] |]
+    [|
+        reduceAxes (axesOf x[0].Shape (a.Ints "axes")) (a.Flag "keepAxes") (f a) x[0]
+    |]
 
 let private alongOne f (a: Attributes) (x: Plain[]) =
     let axes =
@@ -151,7 +169,9 @@ let private log1p x =
 let private expm1 x = 2.0 * sinh (x / 2.0) * exp (x / 2.0)
 let private sigmoid x = 1.0 / (1.0 + exp -x)
 let private softplus x = max x 0.0 + log1p (exp -(abs x))
-let private gelu x = 0.5 * x * SpecialFunctions.Erfc(-x / sqrt 2.0)
+
+let private gelu x =
+    0.5 * x * SpecialFunctions.Erfc(-x / sqrt 2.0)
 
 let private geluTanh x =
     0.5 * x * (1.0 + tanh (sqrt (2.0 / Math.PI) * (x + 0.044715 * x * x * x)))
@@ -196,9 +216,15 @@ let private logSumExp v =
 
 let private variance correction v =
     let m = mean v
-    (v |> Array.map (fun x -> (x - m) * (x - m)) |> sum) / (float v.Length - correction)
+    let freedom = float v.Length - correction
 
-let private place best v = Array.findIndex ((=) (best v)) v |> float
+    if freedom > 0.0 then
+        (v |> Array.map (fun x -> (x - m) * (x - m)) |> sum) / freedom
+    else
+        nan
+
+let private place best v =
+    Array.findIndex ((=) (best v)) v |> float
 
 // ---- views ----
 
@@ -258,7 +284,11 @@ let private triangle keeps (a: Attributes) (x: Plain[]) =
     let rank = x[0].Shape.Length
 
     [|
-        make x[0].Shape (fun index -> if keeps (index[rank - 1] - index[rank - 2]) diagonal then at x[0] index else 0.0)
+        make x[0].Shape (fun index ->
+            if keeps (index[rank - 1] - index[rank - 2]) diagonal then
+                at x[0] index
+            else
+                0.0)
     |]
 
 let private concat (a: Attributes) (x: Plain[]) =
@@ -300,7 +330,9 @@ let private flip (a: Attributes) (x: Plain[]) =
 let private take (a: Attributes) (x: Plain[]) =
     let axis = axisOf x[0].Shape (a.Int "axis")
     let rank = x[1].Shape.Length
-    let shape = Array.concat [ x[0].Shape[.. axis - 1]; x[1].Shape; x[0].Shape[axis + 1 ..] ]
+
+    let shape =
+        Array.concat [ x[0].Shape[.. axis - 1]; x[1].Shape; x[0].Shape[axis + 1 ..] ]
 
     [|
         make shape (fun index ->
@@ -311,7 +343,9 @@ let private take (a: Attributes) (x: Plain[]) =
 /// Adds every element of the source to the place that `target` gives for its index; None leaves it out.
 let private scattered shape (start: float[]) (source: Plain) target =
     let values = Array.copy start
-    let flat = indices shape |> Array.mapi (fun i index -> List.ofArray index, i) |> dict
+
+    let flat =
+        indices shape |> Array.mapi (fun i index -> List.ofArray index, i) |> dict
 
     for index in indices source.Shape do
         match target index with
@@ -340,7 +374,10 @@ let private putBack (a: Attributes) (x: Plain[]) =
 
 let private gather (a: Attributes) (x: Plain[]) =
     let axis = axisOf x[0].Shape (a.Int "axis")
-    [| make x[1].Shape (fun index -> at x[0] (replace axis (int (at x[1] index)) index)) |]
+
+    [|
+        make x[1].Shape (fun index -> at x[0] (replace axis (int (at x[1] index)) index))
+    |]
 
 let private scatterAdd (a: Attributes) (x: Plain[]) =
     let axis = axisOf x[0].Shape (a.Int "axis")
@@ -369,7 +406,9 @@ let private logSoftmax (line: float[]) =
 let private crossEntropies (logits: Plain) target =
     let rank = logits.Shape.Length - 1
     let rows = logits.Shape[.. rank - 1]
-    let row index = Array.init logits.Shape[rank] (fun c -> at logits (Array.append index [| c |]))
+
+    let row index =
+        Array.init logits.Shape[rank] (fun c -> at logits (Array.append index [| c |]))
 
     let losses =
         make rows (fun index ->
@@ -411,7 +450,8 @@ let private targetLosses (a: Attributes) (x: Plain[]) =
     let classes = Array.last x[0].Shape
 
     let target index =
-        Array.init classes (fun c -> at x[1] (Array.append index [| c |])) |> smoothed a classes
+        Array.init classes (fun c -> at x[1] (Array.append index [| c |]))
+        |> smoothed a classes
 
     let losses, lse = crossEntropies x[0] target
     [| losses; lse |]
@@ -443,7 +483,8 @@ let private linear (a: Attributes) (x: Plain[]) =
 
     [|
         make product.Shape (fun index ->
-            at product index + (if x.Length > 2 then at x[2] [| index[1] |] else 0.0) |> activation)
+            at product index + (if x.Length > 2 then at x[2] [| index[1] |] else 0.0)
+            |> activation)
     |]
 
 /// By the operation's name.

@@ -132,6 +132,7 @@ namespace Functional.Ops
                 Shape = x =>
                 {
                     Shape.Integer("putBack", x[1]);
+                    Reductions.NotBool("putBack", x[0]);
                     var a = into.Axis("putBack", axis);
                     var expected = Shape.Of([.. into.Sizes[..a], .. x[1].Shape.Sizes, .. into.Sizes[(a + 1)..]]);
                     if (x[0].Shape != expected)

@@ -92,7 +92,10 @@ let unchanged what (expected: float[]) (actual: float[]) =
     for i in 0 .. expected.Length - 1 do
         let e, a = expected[i], actual[i]
 
-        if BitConverter.DoubleToInt64Bits e <> BitConverter.DoubleToInt64Bits a && not (Double.IsNaN e && Double.IsNaN a) then
+        if
+            BitConverter.DoubleToInt64Bits e <> BitConverter.DoubleToInt64Bits a
+            && not (Double.IsNaN e && Double.IsNaN a)
+        then
             failtestNoStackf "%s: element %d must be exactly %.17g; got %.17g" what i e a
 
 /// Equal bit by bit.

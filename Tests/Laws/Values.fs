@@ -18,7 +18,10 @@ let private roundingOf (dtype: DType) =
     if dtype = DType.Float32 then half else 2.0 ** -53.0
 
 let private inDouble (x: Tensor) =
-    if x.DType.IsFloat() then tensor DType.Float64 x.Shape (x.ToDoubles()) else x
+    if x.DType.IsFloat() then
+        tensor DType.Float64 x.Shape (x.ToDoubles())
+    else
+        x
 
 /// Whether an output combines several elements of an input: its steps then round relative to the largest of them, and their
 /// order is the layout's.
@@ -64,12 +67,20 @@ let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
         else
             0.0
 
-    let smallest = if dtype = DType.Float32 then 2.0 ** -126.0 else 2.0 ** -1022.0
+    let smallest =
+        if dtype = DType.Float32 then
+            2.0 ** -126.0
+        else
+            2.0 ** -1022.0
 
     Array.map2
         (Array.map2 (fun move v ->
             let all = 4.0 * (move + beside) + 8.0 * abs v
-            if Double.IsFinite all then epsilon * all + smallest else 0.0))
+
+            if Double.IsFinite all then
+                epsilon * all + smallest
+            else
+                0.0))
         moved
         y
 
@@ -88,15 +99,30 @@ let private referenceOf (op: Op) =
 
 let private againstReference (sample: Drawn) (x: Tensor[]) =
     let op = sample.Op
-    let expected = referenceOf op (Reference.Attributes sample.Attributes) (Array.map plain x)
+
+    let expected =
+        referenceOf op (Reference.Attributes sample.Attributes) (Array.map plain x)
+
     let actual = op.Apply x
     Expect.equal actual.Length expected.Length "number of outputs"
-    let width = if x |> Array.exists (fun t -> t.DType = DType.Float32) then DType.Float32 else DType.Float64
+
+    let width =
+        if x |> Array.exists (fun t -> t.DType = DType.Float32) then
+            DType.Float32
+        else
+            DType.Float64
+
     let allowed = bounds op x (sample.Draw 6UL) width
 
     for j in 0 .. actual.Length - 1 do
         Expect.equal (actual[j].Shape.ToArray()) expected[j].Shape $"shape of output {j}"
-        let bound = if actual[j].DType.IsFloat() then Array.get allowed[j] else fun _ -> 0.0
+
+        let bound =
+            if actual[j].DType.IsFloat() then
+                Array.get allowed[j]
+            else
+                fun _ -> 0.0
+
         within $"output {j}" bound expected[j].Values (actual[j].ToDoubles())
 
 let forwardIsReference =
@@ -118,14 +144,22 @@ let floatsAgree =
                     let single =
                         sample.Inputs
                         |> Array.map (fun t ->
-                            if t.DType.IsFloat() then tensor DType.Float32 t.Shape (t.ToDoubles()) else t)
+                            if t.DType.IsFloat() then
+                                tensor DType.Float32 t.Shape (t.ToDoubles())
+                            else
+                                t)
 
                     let narrow = op.Apply single
                     let wide = op.Apply(Array.map inDouble single)
                     let allowed = bounds op single (sample.Draw 7UL) DType.Float32
 
                     for j in 0 .. narrow.Length - 1 do
-                        let bound = if wide[j].DType.IsFloat() then Array.get allowed[j] else fun _ -> 0.0
+                        let bound =
+                            if wide[j].DType.IsFloat() then
+                                Array.get allowed[j]
+                            else
+                                fun _ -> 0.0
+
                         within $"output {j} in float32" bound (wide[j].ToDoubles()) (narrow[j].ToDoubles())
     }
 
@@ -187,7 +221,9 @@ let viewsAreCopies =
                 let y, g = everything op copies (sample.Draw 8UL)
 
                 for layout in 0..1 do
-                    let views = copies |> Array.map (fun t -> let l = layouts t in l[min layout (l.Length - 1)])
+                    let views =
+                        copies |> Array.map (fun t -> let l = layouts t in l[min layout (l.Length - 1)])
+
                     let vy, vg = everything op views (sample.Draw 8UL)
                     let same = if mixes copies y then agree else identical
                     Array.iter2 (same "output") y vy
@@ -258,7 +294,10 @@ let lengthsDoNotMatter =
                                 let g =
                                     y
                                     |> Array.map (fun t ->
-                                        if t.DType.IsFloat() then direction draw t else Level.ZerosLike t)
+                                        if t.DType.IsFloat() then
+                                            direction draw t
+                                        else
+                                            Level.ZerosLike t)
 
                                 let tape = Tape()
 
@@ -297,7 +336,11 @@ let threadsDoNotMatter =
                 for dtype in [ DType.Float64; DType.Float32 ] do
                     let rows =
                         sample.Inputs
-                        |> Array.map (fun t -> if t.Rank = 0 then 1L else t.Count / int64 (max 1 t.Shape[-1]))
+                        |> Array.map (fun t ->
+                            if t.Rank = 0 then
+                                1L
+                            else
+                                t.Count / int64 (max 1 t.Shape[-1]))
                         |> Array.fold max 1L
 
                     match stretched sample dtype (max 1000 (150_000 / int rows)) with
