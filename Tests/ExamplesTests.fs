@@ -1,0 +1,109 @@
+/// The console of the examples: what it refuses, and what it writes.
+module Functional.Tests.ExamplesTests
+
+open System
+open System.IO
+open System.Text.Json
+open Expecto
+open Functional.Examples
+
+/// Exit code, standard output and standard error of a command line.
+let private run (arguments: string list) =
+    let out, error = Console.Out, Console.Error
+    use written = new StringWriter()
+    use complained = new StringWriter()
+
+    try
+        Console.SetOut written
+        Console.SetError complained
+        let code = Program.main (Array.ofList arguments)
+        code, string written, string complained
+    finally
+        Console.SetOut out
+        Console.SetError error
+
+let private refused arguments (parts: string list) =
+    let code, _, complaint = run arguments
+    Expect.equal code 2 $"exit code of {arguments}"
+
+    for part in parts do
+        Expect.stringContains complaint part $"the complaint about {arguments}"
+
+let private inFolder (f: string -> unit) =
+    let folder = Directory.CreateTempSubdirectory().FullName
+
+    try
+        f folder
+    finally
+        Directory.Delete(folder, true)
+
+[<Tests>]
+let tests =
+    testSequenced
+    <| testList
+        "examples"
+        [
+            testCase "the list names every example" (fun () ->
+                let code, text, _ = run [ "list" ]
+                Expect.equal code 0 "exit code"
+
+                for name in [ "mnist-sgd"; "mnist-adam"; "mnist-deep"; "--epochs"; "--small" ] do
+                    Expect.stringContains text name "the list")
+
+            testCase "an unknown name, option or value is refused with the list of what there is" (fun () ->
+                refused [ "mnist" ] [ "'mnist'"; "mnist-adam" ]
+                refused [ "mnist-adam"; "--epoch"; "3" ] [ "'--epoch'"; "--epochs" ]
+                refused [ "mnist-adam"; "--epochs" ] [ "--epochs needs a value" ]
+                refused [ "mnist-adam"; "--epochs"; "0" ] [ "'0'" ]
+                refused [ "mnist-adam"; "--threads"; "two" ] [ "'two'" ])
+
+            testCase "a damaged data file is refused in one sentence" (fun () ->
+                inFolder (fun folder ->
+                    let mnist = Directory.CreateDirectory(Path.Combine(folder, "mnist")).FullName
+                    File.WriteAllBytes(Path.Combine(mnist, "train-images-idx3-ubyte"), [| 0uy; 0uy; 8uy; 3uy; 0uy |])
+                    refused [ "mnist-adam"; "--data"; folder ] [ "train-images-idx3-ubyte" ]))
+
+            match Environment.GetEnvironmentVariable "FUNCTIONAL_DATA" with
+            | null
+            | "" -> ptestCase "a run writes its results ($FUNCTIONAL_DATA is not set)" ignore
+            | _ ->
+                testCase "a run writes its results" (fun () ->
+                    inFolder (fun folder ->
+                        let path = Path.Combine(folder, "run.json")
+
+                        let code, text, complaint =
+                            run [ "mnist-adam"; "--small"; "--epochs"; "1"; "--seed"; "5"; "--json"; path ]
+
+                        Expect.equal code 0 $"exit code; {complaint}"
+                        Expect.stringContains text "epoch 1/1" "the line of the epoch"
+                        use json = JsonDocument.Parse(File.ReadAllText path)
+                        let root = json.RootElement
+
+                        Expect.equal
+                            [ for property in root.EnumerateObject() -> property.Name ]
+                            [
+                                "name"
+                                "data"
+                                "seed"
+                                "threads"
+                                "settings"
+                                "epochs"
+                                "test"
+                                "seconds"
+                                "stepsPerSecond"
+                                "peakMemoryMiB"
+                            ]
+                            "the keys"
+
+                        Expect.equal
+                            [ for property in root.GetProperty("epochs")[0].EnumerateObject() -> property.Name ]
+                            [ "loss"; "accuracy"; "validationLoss"; "validationAccuracy"; "seconds" ]
+                            "the keys of an epoch"
+
+                        Expect.equal (root.GetProperty("data") |> string) "mnist" "the data"
+
+                        Expect.isGreaterThan
+                            (root.GetProperty("test").GetProperty("accuracy") |> _.GetDouble())
+                            0.8
+                            "a tenth of the data teaches this much"))
+        ]
