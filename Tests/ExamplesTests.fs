@@ -95,15 +95,15 @@ let tests =
                             ]
                             "the keys"
 
+                        let epoch = root.GetProperty("epochs").EnumerateArray() |> Seq.head
+
                         Expect.equal
-                            [ for property in root.GetProperty("epochs")[0].EnumerateObject() -> property.Name ]
+                            [ for property in epoch.EnumerateObject() -> property.Name ]
                             [ "loss"; "accuracy"; "validationLoss"; "validationAccuracy"; "seconds" ]
                             "the keys of an epoch"
 
-                        Expect.equal (root.GetProperty("data") |> string) "mnist" "the data"
+                        Expect.equal (string (root.GetProperty "data")) "mnist" "the data"
 
-                        Expect.isGreaterThan
-                            (root.GetProperty("test").GetProperty("accuracy") |> _.GetDouble())
-                            0.8
-                            "a tenth of the data teaches this much"))
+                        let accuracy = root.GetProperty("test").GetProperty("accuracy").GetDouble()
+                        Expect.isGreaterThan accuracy 0.8 "a tenth of the data teaches this much"))
         ]
