@@ -8,7 +8,8 @@ let private say (line: string) = Console.Out.WriteLine line
 
 /// What the program does besides running the laws: a name, what it says of itself, and the way from the remaining
 /// arguments to the exit code.
-let private verbs: (string * string * (string[] -> int)) list = []
+let private verbs: (string * string * (string[] -> int)) list =
+    [ "golden", "DIR: the reference files of a folder", Golden.Golden.run ]
 
 /// All laws. The closing line is printed here, from the runner's summary, so that every runner ends alike.
 let private laws argv =
@@ -27,6 +28,7 @@ let private laws argv =
         say "No test has such a name; --list-tests prints the names."
         2
     | Some(_, passed, failed) ->
+        Golden.Golden.missingOfEnvironment () |> Option.iter say
         say $"{passed} passed, {failed} failed"
         if failed > 0 then 1 else exitCode
     | None -> if exitCode = 0 then 0 else 2

@@ -1,0 +1,200 @@
+/// Which operation a reference file means: one line for each.
+module Functional.Tests.Golden.Operations
+
+open Functional
+open Functional.Tests.Golden.Files
+
+/// A form of an operation that does not exist yet, by name: counted as missing.
+exception Missing of string
+
+/// From a case to a function of its inputs' values, in the order of the file, and to all outputs. Only `Args` and `Attributes`
+/// of the case are looked at, so that a derivative of the function is the operation's.
+type Operation = Case -> Tensor[] -> Tensor[]
+
+let private one (f: Tensor -> Tensor) : Operation = fun _ x -> [| f x[0] |]
+
+/// One input and attributes.
+let private told (f: Attributes -> Tensor -> Tensor) : Operation =
+    fun case x -> [| f case.Attributes x[0] |]
+
+/// Two inputs, or one that is taken twice.
+let private two (f: Tensor -> Tensor -> Tensor) : Operation = fun _ x -> [| f x[0] x[x.Length - 1] |]
+
+let private folded (f: Tensor -> int[] -> bool -> Tensor) =
+    told (fun a x -> f x (a.Axes "dim") (a.Flag "keepdim"))
+
+/// Values and their places along an axis, or the value alone where no axis is named.
+let private extreme (all: Tensor -> Tensor) (along: Tensor -> int -> bool -> struct (Tensor * Tensor)) : Operation =
+    fun case x ->
+        match case.Attributes.TryInt "dim" with
+        | None -> [| all x[0] |]
+        | Some axis ->
+            let struct (values, places) = along x[0] axis (case.Attributes.Flag "keepdim")
+            [| values; places |]
+
+let private toNullable (value: 'T option) = Option.toNullable value
+
+let private padded (a: Attributes) (x: Tensor) =
+    if a.Text "mode" <> "constant" then
+        raise (Missing $"""pad ({a.Text "mode"})""")
+
+    let pad = a.Ints "pad"
+    let before, after = Array.zeroCreate x.Rank, Array.zeroCreate x.Rank
+
+    for i in 0 .. pad.Length / 2 - 1 do
+        before[x.Rank - 1 - i] <- pad[2 * i]
+        after[x.Rank - 1 - i] <- pad[2 * i + 1]
+
+    x.Pad(before, after, defaultArg (a.TryFloat "value") 0.0)
+
+let private cut (a: Attributes) (x: Tensor) =
+    let column i =
+        a.Table "slices" |> Array.map (Array.item i)
+
+    x.Slice(column 0, column 1, column 2)
+
+let private squeezed (a: Attributes) (x: Tensor) =
+    match a.Text "mode", a.TryInt "dim" with
+    | "unsqueeze", Some axis -> x.Unsqueeze axis
+    // An axis that is longer than 1 stays as it is.
+    | _, Some axis when x.Shape[axis] <> 1 -> x
+    | _, Some axis -> x.Squeeze axis
+    | _, None -> x.Squeeze()
+
+let private perceptron: Operation =
+    fun _ x -> [| (x[0].Matmul(x[1]) + x[2]).Tanh().Matmul(x[3]) + x[4] |]
+
+/// Every operation that there is, by the name of its file.
+let all: Map<string, Operation> =
+    Map
+        [
+            // Arithmetic
+            "add", two (fun x y -> x + y)
+            "sub", two (fun x y -> x - y)
+            "mul", two (fun x y -> x * y)
+            "div", two (fun x y -> x / y)
+            "neg", one (fun x -> -x)
+            "maximum", two (fun x y -> x.Maximum y)
+            "minimum", two (fun x y -> x.Minimum y)
+            "pow",
+            (fun case x ->
+                match case.Attributes.TryFloat "exponent" with
+                | Some exponent -> [| x[0].Pow exponent |]
+                | None -> [| x[0].Pow x[1] |])
+            "where", (fun _ x -> [| Tensor.Where(x[0], x[1], x[2]) |])
+            "clamp", told (fun a x -> x.Clamp(toNullable (a.TryFloat "min"), toNullable (a.TryFloat "max")))
+
+            // Functions of one number
+            "abs", one _.Abs()
+            "sign", one _.Sign()
+            "floor", one _.Floor()
+            "ceil", one _.Ceil()
+            "round", one _.Round()
+            "square", one _.Square()
+            "sqrt", one _.Sqrt()
+            "rsqrt", one _.Rsqrt()
+            "reciprocal", one _.Reciprocal()
+            "exp", one _.Exp()
+            "expm1", one _.Expm1()
+            "log", one _.Log()
+            "log1p", one _.Log1p()
+            "sin", one _.Sin()
+            "cos", one _.Cos()
+            "tan", one _.Tan()
+            "asin", one _.Asin()
+            "acos", one _.Acos()
+            "atan", one _.Atan()
+            "sinh", one _.Sinh()
+            "cosh", one _.Cosh()
+            "tanh", one _.Tanh()
+            "erf", one _.Erf()
+            "erfc", one _.Erfc()
+
+            // Activations
+            "sigmoid", one _.Sigmoid()
+            "relu", one _.Relu()
+            "leaky_relu", told (fun a x -> x.LeakyRelu(a.Float "negative_slope"))
+            "elu", told (fun a x -> x.Elu(a.Float "alpha"))
+            "selu", one _.Selu()
+            "gelu", told (fun a x -> x.Gelu((a.TryText "approximate" = Some "tanh")))
+            "silu", one _.Silu()
+            "mish", one _.Mish()
+            "hardswish", one _.HardSwish()
+            "softplus", told (fun a x -> x.Softplus(a.Float "beta", a.Float "threshold"))
+            "softmax", told (fun a x -> x.Softmax(a.Int "dim"))
+            "log_softmax", told (fun a x -> x.LogSoftmax(a.Int "dim"))
+
+            // Reductions
+            "sum", folded (fun x axes keep -> x.Sum(axes, keep))
+            "mean", folded (fun x axes keep -> x.Mean(axes, keep))
+            "prod", folded (fun x axes keep -> x.Prod(axes, keep))
+            "amax", folded (fun x axes keep -> x.Max(axes, keep))
+            "amin", folded (fun x axes keep -> x.Min(axes, keep))
+            "logsumexp", folded (fun x axes keep -> x.LogSumExp(axes, keep))
+            "var", told (fun a x -> x.Variance(a.Axes "dim", a.Int "correction", a.Flag "keepdim"))
+            "std", told (fun a x -> x.Std(a.Axes "dim", a.Int "correction", a.Flag "keepdim"))
+            "norm",
+            told (fun a x ->
+                let order = if a.IsNumber "ord" then a.Float "ord" else infinity
+                x.Norm(order, a.Axes "dim", a.Flag "keepdim"))
+            "argmax", told (fun a x -> x.ArgMax(toNullable (a.TryInt "dim"), a.Flag "keepdim"))
+            "argmin", told (fun a x -> x.ArgMin(toNullable (a.TryInt "dim"), a.Flag "keepdim"))
+            "max", extreme _.Max() (fun x axis keep -> x.MaxWithIndices(axis, keep))
+            "min", extreme _.Min() (fun x axis keep -> x.MinWithIndices(axis, keep))
+
+            // Products
+            "matmul", two (fun x y -> x.Matmul y)
+            "bmm", two (fun x y -> x.Matmul y)
+            "outer", two (fun x y -> x.Outer y)
+            "dot", two (fun x y -> x.Dot y)
+            "linear",
+            (fun case x ->
+                let bias = case.Place "bias" |> Option.map (fun i -> x[i]) |> Option.toObj
+                [| Tensor.Linear(x[0], x[1].T, bias) |])
+
+            // Views and joining
+            "reshape", told (fun a x -> x.Reshape(a.Ints "shape"))
+            "expand", told (fun a x -> x.Expand(a.Ints "shape"))
+            "permute", told (fun a x -> x.Permute(a.Ints "dims"))
+            "transpose", told (fun a x -> x.Transpose(a.Int "dim0", a.Int "dim1"))
+            "squeeze", told squeezed
+            "slice", told cut
+            "flip", told (fun a x -> x.Flip(a.Ints "dims"))
+            "roll", told (fun a x -> x.Roll(a.Ints "shifts", a.Ints "dims"))
+            "repeat", told (fun a x -> x.Repeat(a.Ints "repeats"))
+            "tile", told (fun a x -> x.Tile(a.Ints "reps"))
+            "pad", told padded
+            "tril", told (fun a x -> x.Tril(a.Int "diagonal"))
+            "triu", told (fun a x -> x.Triu(a.Int "diagonal"))
+            "concat", (fun case x -> [| Tensor.Concat(case.Attributes.Int "dim", x) |])
+            "stack", (fun case x -> [| Tensor.Stack(case.Attributes.Int "dim", x) |])
+            "split", (fun case x -> x[0].Split(case.Attributes.Ints "sizes", case.Attributes.Int "dim"))
+
+            // Indexing
+            "gather", (fun case x -> [| x[0].Gather(x[1], case.Attributes.Int "dim") |])
+            "scatter_add", (fun case x -> [| x[0].ScatterAdd(x[1], x[2], case.Attributes.Int "dim") |])
+            "index_select", (fun case x -> [| x[0].Take(x[1], case.Attributes.Int "dim") |])
+            "embedding",
+            (fun case x ->
+                [|
+                    Tensor.Embedding(x[1], x[0], toNullable (case.Attributes.TryInt "padding_idx"))
+                |])
+
+            // Second order
+            "hvp_exp", one _.Exp()
+            "hvp_log", one _.Log()
+            "hvp_sin", one _.Sin()
+            "hvp_tanh", one _.Tanh()
+            "hvp_sigmoid", one _.Sigmoid()
+            "hvp_silu", one _.Silu()
+            "hvp_gelu", one _.Gelu()
+            "hvp_softplus", one _.Softplus()
+            "hvp_mul", two (fun x y -> x * y)
+            "hvp_div", two (fun x y -> x / y)
+            "hvp_pow", two (fun x y -> x.Pow y)
+            "hvp_matmul", two (fun x y -> x.Matmul y)
+            "hvp_logsumexp", one _.LogSumExp(-1)
+            "hvp_softmax", one _.Softmax()
+            "hvp_norm", one _.Norm()
+            "hvp_mlp", perceptron
+        ]
