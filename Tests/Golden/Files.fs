@@ -83,10 +83,6 @@ type Case =
                     i
         |]
 
-    /// The place of the input that has a role.
-    member case.Place role =
-        case.Args |> Array.tryFindIndex ((=) role)
-
 let private tensor (array: NamedArray) =
     let shape = Shape.Of(ReadOnlySpan<int>(array.Shape))
 

@@ -88,12 +88,10 @@ let all: Map<string, Operation> =
             "abs", one _.Abs()
             "sign", one _.Sign()
             "floor", one _.Floor()
-            "ceil", one _.Ceil()
             "round", one _.Round()
             "square", one _.Square()
             "sqrt", one _.Sqrt()
             "rsqrt", one _.Rsqrt()
-            "reciprocal", one _.Reciprocal()
             "exp", one _.Exp()
             "expm1", one _.Expm1()
             "log", one _.Log()
@@ -129,7 +127,6 @@ let all: Map<string, Operation> =
             "mean", folded (fun x axes keep -> x.Mean(axes, keep))
             "prod", folded (fun x axes keep -> x.Prod(axes, keep))
             "amax", folded (fun x axes keep -> x.Max(axes, keep))
-            "amin", folded (fun x axes keep -> x.Min(axes, keep))
             "logsumexp", folded (fun x axes keep -> x.LogSumExp(axes, keep))
             "var", told (fun a x -> x.Variance(a.Axes "dim", a.Int "correction", a.Flag "keepdim"))
             "std", told (fun a x -> x.Std(a.Axes "dim", a.Int "correction", a.Flag "keepdim"))
@@ -138,7 +135,6 @@ let all: Map<string, Operation> =
                 let order = if a.IsNumber "ord" then a.Float "ord" else infinity
                 x.Norm(order, a.Axes "dim", a.Flag "keepdim"))
             "argmax", told (fun a x -> x.ArgMax(toNullable (a.TryInt "dim"), a.Flag "keepdim"))
-            "argmin", told (fun a x -> x.ArgMin(toNullable (a.TryInt "dim"), a.Flag "keepdim"))
             "max", extreme _.Max() (fun x axis keep -> x.MaxWithIndices(axis, keep))
             "min", extreme _.Min() (fun x axis keep -> x.MinWithIndices(axis, keep))
 
@@ -146,11 +142,6 @@ let all: Map<string, Operation> =
             "matmul", two (fun x y -> x.Matmul y)
             "bmm", two (fun x y -> x.Matmul y)
             "outer", two (fun x y -> x.Outer y)
-            "dot", two (fun x y -> x.Dot y)
-            "linear",
-            (fun case x ->
-                let bias = case.Place "bias" |> Option.map (fun i -> x[i]) |> Option.toObj
-                [| Tensor.Linear(x[0], x[1].T, bias) |])
 
             // Views and joining
             "reshape", told (fun a x -> x.Reshape(a.Ints "shape"))
