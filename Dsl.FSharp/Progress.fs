@@ -15,6 +15,7 @@ type Epoch =
         ValidationMetrics: (string * float) list
         Seconds: float
         Steps: int
+        Examples: int
     }
 
 /// Who is told how training goes.
@@ -38,7 +39,7 @@ module Progress =
             $"{int seconds / 60} min {int seconds % 60} s"
 
     /// One epoch as a line.
-    let line (epochs: int) (examples: int) (epoch: Epoch) =
+    let line (epochs: int) (epoch: Epoch) =
         let width = (string epochs).Length
 
         String.Join(
@@ -54,7 +55,7 @@ module Progress =
                 for name, value in epoch.ValidationMetrics do
                     $"validation {name} {value:F4}"
                 duration epoch.Seconds
-                $"{float examples / epoch.Seconds:N0} examples/s"
+                $"{float epoch.Examples / epoch.Seconds:N0} examples/s"
             ]
         )
 
@@ -69,11 +70,11 @@ module Progress =
 
     /// A plain line per epoch.
     let lines: Progress =
-        fun epochs _ examples train ->
+        fun epochs _ _ train ->
             train
                 {
                     Step = fun _ _ -> ()
-                    Epoch = fun epoch -> Console.WriteLine(line epochs examples epoch)
+                    Epoch = fun epoch -> Console.WriteLine(line epochs epoch)
                 }
 
     /// A bar with throughput and time left while an epoch runs, and a line when it is done.
@@ -115,7 +116,7 @@ module Progress =
                                 fun epoch ->
                                     doneBefore.Value <- doneBefore.Value + steps
                                     task.Value <- float doneBefore.Value
-                                    AnsiConsole.WriteLine(line epochs examples epoch)
+                                    AnsiConsole.WriteLine(line epochs epoch)
                         })
 
     /// The bar on a terminal, plain lines when output is piped.

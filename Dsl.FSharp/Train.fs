@@ -212,6 +212,7 @@ type private Session(plan: TrainPlan, trainer: Trainer, data: Dataset, key: Key)
                         | None -> []
                     Seconds = (clock.Elapsed - start).TotalSeconds
                     Steps = step
+                    Examples = seen
                 }
 
             epochs.Add result
