@@ -47,6 +47,10 @@ type Attributes(json: JsonElement) =
     member _.Floats name =
         [| for item in (need name).EnumerateArray() -> item.GetDouble() |]
 
+    member _.TryFloats name =
+        find name
+        |> Option.map (fun list -> [| for item in list.EnumerateArray() -> item.GetDouble() |])
+
     /// One axis, several, or none, which means all of them.
     member _.Axes name =
         match find name with

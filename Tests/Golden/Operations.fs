@@ -188,4 +188,18 @@ let all: Map<string, Operation> =
             "hvp_softmax", one _.Softmax()
             "hvp_norm", one _.Norm()
             "hvp_mlp", perceptron
+
+            // Runs
+            for op in Trajectories.optimisers do
+                op, Trajectories.optimise op
+            "lr_step",
+            Trajectories.schedule (fun a -> Schedule.step (a.Float "lr") (a.Int "step_size") (a.Float "gamma"))
+            "lr_multistep",
+            Trajectories.schedule (fun a ->
+                Schedule.multiStep (a.Float "lr") (List.ofArray (a.Ints "milestones")) (a.Float "gamma"))
+            "lr_exponential", Trajectories.schedule (fun a -> Schedule.exponential (a.Float "lr") (a.Float "gamma"))
+            "lr_linear_warmup",
+            Trajectories.schedule (fun a ->
+                let rate = a.Float "lr"
+                Schedule.linear (rate * a.Float "start_factor") (rate * a.Float "end_factor") (a.Int "total_iters"))
         ]
