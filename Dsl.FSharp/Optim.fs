@@ -1,7 +1,6 @@
 namespace Functional
 
 open System
-open Functional.Autodiff
 
 /// Optimisers. Every method takes its learning rate as a schedule or a number. `decay` adds decay·p to the gradient, as
 /// `Penalty.l2` does, where a comment says nothing else. g is the gradient, p the parameter, η the rate, t the step from 1.
@@ -273,12 +272,12 @@ type Optim =
     static member init (rule: Optimiser) (tree: 'P) =
         {
             Step = 0
-            Moments = rule.Init(Structure.Leaves tree)
+            Moments = rule.Init(Trees.leaves tree)
         }
 
     /// One step on any tree of tensors, given its gradient: a new tree and a new state. Nothing is changed in place.
     static member step (rule: Optimiser) (gradient: 'P) (tree: 'P) (state: OptimiserState) : 'P * OptimiserState =
-        let gradients, parameters = Structure.Leaves gradient, Structure.Leaves tree
+        let gradients, parameters = Trees.leaves gradient, Trees.leaves tree
 
         if gradients.Length <> parameters.Length then
             invalidArg
@@ -287,7 +286,7 @@ type Optim =
 
         let parameters, moments = rule.Update state.Step gradients parameters state.Moments
 
-        Structure.Rebuild(tree, parameters),
+        Trees.rebuild tree parameters,
         {
             Step = state.Step + 1
             Moments = moments

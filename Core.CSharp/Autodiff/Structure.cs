@@ -5,16 +5,20 @@ using System.Runtime.CompilerServices;
 
 namespace Functional.Autodiff;
 
-/// <summary>Trees of tensors as plain data: records, tuples, arrays, lists and dictionaries, nested at will. Whatever is no tensor is kept as it is.</summary>
-public static class Structure
-{
-    /// <summary>How values of one type are taken apart and put together again.</summary>
-    private sealed record Plan(Func<object, object?[]> Children, Func<object, object?[], object> Rebuild);
+/// <summary>How values of one type are taken apart and put together again.</summary>
+public sealed record Plan(Func<object, object?[]> Children, Func<object, object?[], object> Rebuild);
 
-    private static readonly ConcurrentDictionary<Type, Plan?> Plans = [];
+/// <summary>Trees of tensors as plain data: records, tuples, arrays, lists and dictionaries, nested at will. Whatever is no tensor is kept as it is.
+/// Formats given by the caller, such as another language's own types, come before these.</summary>
+public sealed class Structure(params Func<Type, Plan?>[] formats)
+{
+    private readonly ConcurrentDictionary<Type, Plan?> _plans = [];
+
+    /// <summary>What every .NET language has.</summary>
+    public static readonly Structure Default = new();
 
     /// <summary>The tensors in the tree, in the order of its parts.</summary>
-    public static Tensor[] Leaves<T>(T tree)
+    public Tensor[] Leaves<T>(T tree)
     {
         var leaves = new List<Tensor>();
         Collect(tree, leaves);
@@ -24,7 +28,7 @@ public static class Structure
     }
 
     /// <summary>The same tree with other tensors in place of its own, in the same order.</summary>
-    public static T Rebuild<T>(T tree, Tensor[] leaves)
+    public T Rebuild<T>(T tree, Tensor[] leaves)
     {
         var next = 0;
         var result = (T)Replace(tree, leaves, ref next)!;
@@ -33,7 +37,7 @@ public static class Structure
         return result;
     }
 
-    private static void Collect(object? node, List<Tensor> leaves)
+    private void Collect(object? node, List<Tensor> leaves)
     {
         if (node is Tensor tensor) leaves.Add(tensor);
         else if (node is not null && PlanOf(node.GetType()) is { } plan)
@@ -41,7 +45,7 @@ public static class Structure
                 Collect(child, leaves);
     }
 
-    private static object? Replace(object? node, Tensor[] leaves, ref int next)
+    private object? Replace(object? node, Tensor[] leaves, ref int next)
     {
         if (node is Tensor)
             return next < leaves.Length
@@ -53,7 +57,8 @@ public static class Structure
         return plan.Rebuild(node, children);
     }
 
-    private static Plan? PlanOf(Type type) => Plans.GetOrAdd(type, static t => ArrayPlan(t) ?? DictionaryPlan(t) ?? ListPlan(t) ?? RecordPlan(t));
+    private Plan? PlanOf(Type type) => _plans.GetOrAdd(type, t =>
+        formats.Select(format => format(t)).FirstOrDefault(plan => plan is not null) ?? ArrayPlan(t) ?? DictionaryPlan(t) ?? ListPlan(t) ?? RecordPlan(t));
 
     private static Plan? ArrayPlan(Type type) => !type.IsArray || type.GetArrayRank() != 1 || type.GetElementType()!.IsPrimitive
         ? null

@@ -179,8 +179,14 @@ internal static unsafe class CrossEntropy
     /// <summary><c>dx = (e^(x − lse)·total − weight·t − floor)·g</c>; t may be null for 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void SoftmaxLess<T>(T* x, T* t, T* dx, nint n, T lse, double total, double floor, double weight, T g, bool accumulate)
-        where T : unmanaged
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
+        // A large logsumexp has lost digits: at 1000 a float's last place is 6e-5, and so would be the error of every probability. Their sum tells it.
+        if (T.Abs(lse) > T.CreateTruncating(16))
+        {
+            var sum = Reductions.SumStretch(x, n, lse, default(Reductions.ShiftedExp));
+            if (double.IsFinite(sum) && sum > 0) total /= sum;
+        }
         nint w = Vector512<T>.Count;
         var vl = Vector512.Create(lse);
         var vg = Vector512.Create(g);

@@ -32,6 +32,60 @@ let private extreme (all: Tensor -> Tensor) (along: Tensor -> int -> bool -> str
             let struct (values, places) = along x[0] axis (case.Attributes.Flag "keepdim")
             [| values; places |]
 
+/// A loss is the mean; of the other reductions only the sum follows from it.
+let private reduced name (loss: Tensor -> Tensor -> Tensor) : Operation =
+    fun case x ->
+        if x.Length > 2 then
+            raise (Missing $"{name} (weight)")
+
+        match case.Attributes.Text "reduction" with
+        | "mean" -> [| loss x[0] x[1] |]
+        | "sum" -> [| loss x[0] x[1] * float x[0].Count |]
+        | other -> raise (Missing $"{name} ({other})")
+
+let private divergence: Operation =
+    fun case x ->
+        match case.Attributes.Text "reduction" with
+        | "batchmean" when not (case.Attributes.Flag "log_target") -> [| Loss.klDivergence x[0] x[1] |]
+        | "mean" when not (case.Attributes.Flag "log_target") ->
+            [| Loss.klDivergence x[0] x[1] * (float x[0].Shape[0] / float x[0].Count) |]
+        | other -> raise (Missing $"kl_div ({other})")
+
+let private logLikelihood: Operation =
+    fun case x ->
+        let ignores =
+            case.Attributes.TryInt "ignore_index" |> Option.exists (fun i -> i >= 0)
+
+        match case.Attributes.Text "reduction" with
+        | "mean" when x.Length = 2 && not ignores -> [| Loss.negativeLogLikelihood x[0] x[1] |]
+        | "sum" when x.Length = 2 && not ignores -> [| Loss.negativeLogLikelihood x[0] x[1] * float x[1].Count |]
+        | other -> raise (Missing $"nll ({other}, weight or ignore_index)")
+
+let private crossEntropy: Operation =
+    fun case x ->
+        let a = case.Attributes
+        let smoothing = defaultArg (a.TryFloat "label_smoothing") 0.0
+        let ignore = a.TryInt "ignore_index"
+
+        if x.Length > 2 then
+            raise (Missing "cross_entropy (weight)")
+
+        match a.Text "reduction", x[0].Rank with
+        | "mean", 2 when not (x[1].DType.IsFloat()) ->
+            [| Tensor.CrossEntropy(x[0], x[1], smoothing, Option.toNullable ignore) |]
+        | "none", 2 when not (x[1].DType.IsFloat()) ->
+            [|
+                Tensor.SoftmaxCrossEntropy(x[0], x[1], smoothing, Option.toNullable ignore)
+            |]
+        | "sum", 2 when not (x[1].DType.IsFloat()) ->
+            [|
+                Tensor.SoftmaxCrossEntropy(x[0], x[1], smoothing, Option.toNullable ignore).Sum()
+            |]
+        | "mean", _ when ignore |> Option.forall (fun i -> i < 0) -> [| Loss.crossEntropySmoothed smoothing x[0] x[1] |]
+        | "none", 2 when x[1].DType.IsFloat() -> [| Tensor.SoftmaxCrossEntropy(x[0], x[1], smoothing) |]
+        | "sum", 2 when x[1].DType.IsFloat() -> [| Tensor.SoftmaxCrossEntropy(x[0], x[1], smoothing).Sum() |]
+        | other, rank -> raise (Missing $"cross_entropy ({other}, {rank} axes)")
+
 let private toNullable (value: 'T option) = Option.toNullable value
 
 let private padded (a: Attributes) (x: Tensor) =
@@ -188,6 +242,17 @@ let all: Map<string, Operation> =
             "hvp_softmax", one _.Softmax()
             "hvp_norm", one _.Norm()
             "hvp_mlp", perceptron
+
+            // Losses
+            "mse", reduced "mse" Loss.mse
+            "l1", reduced "l1" Loss.l1
+            "huber", (fun case -> reduced "huber" (Loss.huber (case.Attributes.Float "delta")) case)
+            "smooth_l1", (fun case -> reduced "smooth_l1" (Loss.smoothL1 (case.Attributes.Float "beta")) case)
+            "bce", reduced "bce" Loss.binaryCrossEntropy
+            "bce_with_logits", reduced "bce_with_logits" Loss.bceWithLogits
+            "kl_div", divergence
+            "nll", logLikelihood
+            "cross_entropy", crossEntropy
 
             // Runs
             for op in Trajectories.optimisers do

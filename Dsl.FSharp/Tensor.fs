@@ -1,0 +1,192 @@
+namespace Functional
+
+/// Random numbers as values: a key is split or folded, never advanced.
+[<CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
+module Key =
+    /// The key of a seed.
+    let ofSeed (seed: int) = Key.OfSeed(int64 seed)
+
+    /// Two independent keys.
+    let split (key: Key) =
+        let keys = key.Split 2
+        keys[0], keys[1]
+
+    /// n independent keys.
+    let splitInto n (key: Key) = List.ofArray (key.Split n)
+
+    /// The key that belongs to this one and a number.
+    let fold (number: int) (key: Key) = key.Fold number
+
+    /// The key that belongs to this one and a name.
+    let foldName (name: string) (key: Key) = key.Fold name
+
+/// Tensor operations as functions whose last argument is the tensor, so that they pipe. Axes count from 0, or from −1 at the end; an empty list of
+/// axes means all of them.
+[<CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
+module Tensor =
+    // ---- making ----
+
+    /// A float32 scalar.
+    let scalar (value: float) = Tensor.Scalar(float32 value)
+
+    /// A float32 vector.
+    let vector (values: float seq) =
+        Tensor.From(values |> Seq.map float32 |> Array.ofSeq)
+
+    /// A float32 matrix from its rows, which must be equally long.
+    let matrix (rows: float list list) =
+        let columns =
+            rows |> List.tryHead |> Option.map List.length |> Option.defaultValue 0
+
+        match rows |> List.tryFind (fun row -> row.Length <> columns) with
+        | Some row ->
+            raise (
+                ShapeException
+                    $"matrix: rows must be equally long; got {columns} and {row.Length} elements. Complete the shorter one."
+            )
+        | None -> Tensor.From(rows |> List.concat |> List.map float32 |> Array.ofList, rows.Length, columns)
+
+    /// An int64 vector: classes, indices.
+    let integers (values: int seq) =
+        Tensor.From(values |> Seq.map int64 |> Array.ofSeq)
+
+    let zeros (shape: int list) = Tensor.Zeros(Shape.Of shape)
+    let ones (shape: int list) = Tensor.Ones(Shape.Of shape)
+    let full (shape: int list) (value: float) = Tensor.Full(Shape.Of shape, value)
+    let eye n = Tensor.Eye n
+
+    /// start, start + step, …, below stop
+    let arange (start: float) (step: float) (stop: float) = Tensor.Arange(start, stop, step)
+
+    /// n values evenly spaced from start to stop, both included.
+    let linspace (start: float) (stop: float) n = Tensor.Linspace(start, stop, n)
+
+    /// Uniform in [low, high).
+    let uniform (low: float) (high: float) (shape: int list) (key: Key) = key.Uniform(Shape.Of shape, low, high)
+
+    /// Normal with mean 0 and deviation 1.
+    let normal (shape: int list) (key: Key) = key.Normal(Shape.Of shape)
+
+    // ---- elements ----
+
+    let abs (x: Tensor) = x.Abs()
+    let sign (x: Tensor) = x.Sign()
+    let floor (x: Tensor) = x.Floor()
+    let ceil (x: Tensor) = x.Ceil()
+    let round (x: Tensor) = x.Round()
+    let exp (x: Tensor) = x.Exp()
+    let expm1 (x: Tensor) = x.Expm1()
+    let log (x: Tensor) = x.Log()
+    let log1p (x: Tensor) = x.Log1p()
+    let sqrt (x: Tensor) = x.Sqrt()
+    let rsqrt (x: Tensor) = x.Rsqrt()
+    let square (x: Tensor) = x.Square()
+    let reciprocal (x: Tensor) = x.Reciprocal()
+    let pow (exponent: float) (x: Tensor) = x.Pow exponent
+    let sin (x: Tensor) = x.Sin()
+    let cos (x: Tensor) = x.Cos()
+    let tan (x: Tensor) = x.Tan()
+    let asin (x: Tensor) = x.Asin()
+    let acos (x: Tensor) = x.Acos()
+    let atan (x: Tensor) = x.Atan()
+    let sinh (x: Tensor) = x.Sinh()
+    let cosh (x: Tensor) = x.Cosh()
+    let tanh (x: Tensor) = x.Tanh()
+    let erf (x: Tensor) = x.Erf()
+    let erfc (x: Tensor) = x.Erfc()
+    let sigmoid (x: Tensor) = x.Sigmoid()
+    let softplus (x: Tensor) = x.Softplus()
+    let relu (x: Tensor) = x.Relu()
+    let leakyRelu (slope: float) (x: Tensor) = x.LeakyRelu slope
+    let elu (alpha: float) (x: Tensor) = x.Elu alpha
+    let selu (x: Tensor) = x.Selu()
+    let gelu (x: Tensor) = x.Gelu()
+    let silu (x: Tensor) = x.Silu()
+    let mish (x: Tensor) = x.Mish()
+    let hardSwish (x: Tensor) = x.HardSwish()
+    let maximum (y: Tensor) (x: Tensor) = x.Maximum y
+    let minimum (y: Tensor) (x: Tensor) = x.Minimum y
+
+    /// Between low and high.
+    let clamp (low: float) (high: float) (x: Tensor) = x.Clamp(low, high)
+
+    /// a where the condition holds, else b.
+    let where (condition: Tensor) (a: Tensor) (b: Tensor) = Tensor.Where(condition, a, b)
+
+    let cast (dtype: DType) (x: Tensor) = x.Cast dtype
+    let equal (y: Tensor) (x: Tensor) = x.Equal y
+    let less (y: Tensor) (x: Tensor) = x.Less y
+    let greater (y: Tensor) (x: Tensor) = x.Greater y
+
+    /// Zero with probability `rate`, else x / (1 − rate).
+    let dropout (rate: float) (key: Key) (x: Tensor) = x.Dropout(rate, key)
+
+    // ---- reductions ----
+
+    let sum (axes: int list) (x: Tensor) = x.Sum(Array.ofList axes)
+    let mean (axes: int list) (x: Tensor) = x.Mean(Array.ofList axes)
+    let max (axes: int list) (x: Tensor) = x.Max(Array.ofList axes)
+    let min (axes: int list) (x: Tensor) = x.Min(Array.ofList axes)
+    let prod (axes: int list) (x: Tensor) = x.Prod(Array.ofList axes)
+
+    /// With n − 1 below the line.
+    let variance (axes: int list) (x: Tensor) = x.Variance(Array.ofList axes)
+
+    /// The root of the variance with n − 1 below the line.
+    let std (axes: int list) (x: Tensor) = x.Std(Array.ofList axes)
+    let logSumExp (axes: int list) (x: Tensor) = x.LogSumExp(Array.ofList axes)
+    let argMax (axis: int) (x: Tensor) = x.ArgMax axis
+    let argMin (axis: int) (x: Tensor) = x.ArgMin axis
+    let norm (x: Tensor) = x.Norm()
+    let softmax (axis: int) (x: Tensor) = x.Softmax axis
+    let logSoftmax (axis: int) (x: Tensor) = x.LogSoftmax axis
+
+    // ---- products ----
+
+    let matmul (b: Tensor) (a: Tensor) = a.Matmul b
+    let dot (b: Tensor) (a: Tensor) = a.Dot b
+    let outer (b: Tensor) (a: Tensor) = a.Outer b
+
+    // ---- shapes ----
+
+    let shape (x: Tensor) = List.ofSeq x.Shape
+    let reshape (sizes: int list) (x: Tensor) = x.Reshape(Array.ofList sizes)
+    let flatten (x: Tensor) = x.Flatten()
+    let transpose (x: Tensor) = x.T
+    let permute (axes: int list) (x: Tensor) = x.Permute(Array.ofList axes)
+    let expand (sizes: int list) (x: Tensor) = x.Expand(Array.ofList sizes)
+    let squeeze (axes: int list) (x: Tensor) = x.Squeeze(Array.ofList axes)
+    let unsqueeze (axis: int) (x: Tensor) = x.Unsqueeze axis
+
+    /// start … stop − 1 along an axis.
+    let slice (axis: int) (start: int) (stop: int) (x: Tensor) = x.Slice(axis, start, stop)
+
+    /// One place of an axis, which goes away.
+    let select (axis: int) (place: int) (x: Tensor) = x.Select(axis, place)
+
+    let flip (axes: int list) (x: Tensor) = x.Flip(Array.ofList axes)
+    let roll (axis: int) (shift: int) (x: Tensor) = x.Roll(shift, axis)
+    let concat (axis: int) (parts: Tensor list) = Tensor.Concat(axis, Array.ofList parts)
+    let stack (axis: int) (parts: Tensor list) = Tensor.Stack(axis, Array.ofList parts)
+
+    let split (axis: int) (sizes: int list) (x: Tensor) =
+        x.Split(Array.ofList sizes, axis) |> List.ofArray
+
+    /// The places that indices name along an axis.
+    let take (axis: int) (indices: Tensor) (x: Tensor) = x.Take(indices, axis)
+    let gather (axis: int) (index: Tensor) (x: Tensor) = x.Gather(index, axis)
+    let oneHot (classes: int) (x: Tensor) = x.OneHot classes
+
+    // ---- out ----
+
+    /// The value of a tensor with one element.
+    let toFloat (x: Tensor) = x.ToDouble()
+
+    /// The elements in row-major order.
+    let toArray (x: Tensor) = x.ToDoubles()
+
+/// Operators that F# lets us add to those that tensors bring along.
+[<AutoOpen>]
+module TensorOperators =
+    /// The matrix product.
+    let (@@) (a: Tensor) (b: Tensor) = a.Matmul b
