@@ -4,22 +4,27 @@ namespace Functional
 #nowarn 3261 3264
 
 open System
+open System.Reflection
 open FSharp.Reflection
 open Functional.Autodiff
 
 /// Any value that holds tensors as a tree of them: records, tuples, lists, options, maps, unions, arrays and `Tree`, nested at will.
 module Trees =
+    // A private record is a tree like any other.
+    let private any = BindingFlags.Public ||| BindingFlags.NonPublic
+
     /// The case of a union, with its fields. F# lists are unions, too, but a long one would be as deep as it is long.
     let private union (kind: Type) =
-        let cases = FSharpType.GetUnionCases kind
+        let cases = FSharpType.GetUnionCases(kind, any)
 
         let readers =
-            cases |> Array.map (fun case -> FSharpValue.PreComputeUnionReader case)
+            cases |> Array.map (fun case -> FSharpValue.PreComputeUnionReader(case, any))
 
         let makers =
-            cases |> Array.map (fun case -> FSharpValue.PreComputeUnionConstructor case)
+            cases
+            |> Array.map (fun case -> FSharpValue.PreComputeUnionConstructor(case, any))
 
-        let tag = FSharpValue.PreComputeUnionTagReader kind
+        let tag = FSharpValue.PreComputeUnionTagReader(kind, any)
 
         Plan((fun value -> readers[tag value] value), (fun value children -> makers[tag value] children))
 
@@ -42,14 +47,7 @@ module Trees =
             )
 
     let private generic name (kind: Type) =
-        let method =
-            typeof<Sequence>
-                .GetMethod(
-                    name,
-                    Reflection.BindingFlags.Static
-                    ||| Reflection.BindingFlags.NonPublic
-                    ||| Reflection.BindingFlags.Public
-                )
+        let method = typeof<Sequence>.GetMethod(name, BindingFlags.Static ||| any)
 
         match method with
         | null -> null
@@ -59,21 +57,15 @@ module Trees =
         let isOf (definition: Type) =
             kind.IsGenericType && kind.GetGenericTypeDefinition() = definition
 
-        if
-            isOf typedefof<_ list>
-            || (kind.BaseType
-                |> Option.ofObj
-                |> Option.exists (fun parent ->
-                    parent.IsGenericType && parent.GetGenericTypeDefinition() = typedefof<_ list>))
-        then
+        if isOf typedefof<_ list> then
             generic "List" kind
         elif isOf typedefof<Map<_, _>> then
             generic "Map" kind
-        elif FSharpType.IsUnion kind then
+        elif FSharpType.IsUnion(kind, any) then
             union kind
-        elif FSharpType.IsRecord kind then
-            let read = FSharpValue.PreComputeRecordReader kind
-            let make = FSharpValue.PreComputeRecordConstructor kind
+        elif FSharpType.IsRecord(kind, any) then
+            let read = FSharpValue.PreComputeRecordReader(kind, any)
+            let make = FSharpValue.PreComputeRecordConstructor(kind, any)
             Plan((fun value -> read value), (fun _ children -> make children))
         else
             null
