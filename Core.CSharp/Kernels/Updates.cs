@@ -98,6 +98,15 @@ internal static unsafe class Updates
         return g;
     }
 
+    /// <summary>Numbers too small for the full precision as 0. The moment of a parameter that is no longer used fades for ever without reaching 0, and
+    /// arithmetic on such numbers takes a hundred times as long.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<T> Normal<T>(Vector512<T> v) where T : unmanaged
+    {
+        var smallest = Splat<T>(typeof(T) == typeof(float) ? 1.1754943508222875e-38 : 2.2250738585072014e-308);
+        return Vector512.GreaterThanOrEqual(Vector512.Abs(v), smallest) & v;
+    }
+
     private struct SgdStep : IUpdate
     {
         public double Rate, Decay, Keep;
@@ -119,7 +128,7 @@ internal static unsafe class Updates
         public readonly void Invoke<T>(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> v, ref Vector512<T> b, ref Vector512<T> c) where T : unmanaged
         {
             g = Decayed(ref p, g, Decay, Keep);
-            v = Fma(Splat<T>(Momentum), v, Splat<T>(Gain) * g);
+            v = Normal(Fma(Splat<T>(Momentum), v, Splat<T>(Gain) * g));
             p = Fma(Splat<T>(-Rate), Nesterov ? Fma(Splat<T>(Momentum), v, g) : v, p);
         }
     }
@@ -134,16 +143,16 @@ internal static unsafe class Updates
         {
             g = Decayed(ref p, g, Decay, Keep);
             var rest = Splat<T>(1 - Alpha);
-            v = Fma(Splat<T>(Alpha), v, rest * g * g);
+            v = Normal(Fma(Splat<T>(Alpha), v, rest * g * g));
             var square = v;
             if (Centred)
             {
-                mean = Fma(Splat<T>(Alpha), mean, rest * g);
+                mean = Normal(Fma(Splat<T>(Alpha), mean, rest * g));
                 // rounding may take a variance of 0 below it
                 square = Vector512.Max(Fma(-mean, mean, v), Vector512<T>.Zero);
             }
             var u = g / (Vector512.Sqrt(square) + Splat<T>(Epsilon));
-            if (Moving) u = velocity = Fma(Splat<T>(Momentum), velocity, u);
+            if (Moving) u = velocity = Normal(Fma(Splat<T>(Momentum), velocity, u));
             p = Fma(Splat<T>(-Rate), u, p);
         }
     }
@@ -157,8 +166,8 @@ internal static unsafe class Updates
         public readonly void Invoke<T>(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> m, ref Vector512<T> v, ref Vector512<T> largest) where T : unmanaged
         {
             g = Decayed(ref p, g, Decay, Keep);
-            m = Fma(Splat<T>(Beta1), m, Splat<T>(1 - Beta1) * g);
-            v = Fma(Splat<T>(Beta2), v, Splat<T>(1 - Beta2) * g * g);
+            m = Normal(Fma(Splat<T>(Beta1), m, Splat<T>(1 - Beta1) * g));
+            v = Normal(Fma(Splat<T>(Beta2), v, Splat<T>(1 - Beta2) * g * g));
             var square = v;
             if (Largest) square = largest = Vector512.Max(largest, v);
             var root = Fma(Vector512.Sqrt(square), Splat<T>(RootScale), Splat<T>(Epsilon));
