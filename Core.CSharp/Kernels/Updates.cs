@@ -22,6 +22,9 @@ internal static unsafe class Updates
     // Small enough that two threads share a hundred thousand parameters evenly, large enough to hide the claiming.
     private const nint Smallest = 4096;
 
+    // Elements whose parameters, gradients and moments the cores hold in their caches.
+    private const nint Resident = 1 << 20;
+
     /// <summary><c>p ← p − rate·g</c>.</summary>
     public static void Sgd<T>(ReadOnlySpan<Part> parts, double rate, double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
@@ -99,12 +102,13 @@ internal static unsafe class Updates
     }
 
     /// <summary>Numbers too small for the full precision as 0. The moment of a parameter that is no longer used fades for ever without reaching 0, and
-    /// arithmetic on such numbers takes a hundred times as long.</summary>
+    /// arithmetic on such numbers takes a hundred times as long. Beside c = 2⁻¹⁰², whose last place is the smallest normal number, nothing smaller
+    /// survives; numbers above 2²⁴·c do not change.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<T> Normal<T>(Vector512<T> v) where T : unmanaged
     {
-        var smallest = Splat<T>(typeof(T) == typeof(float) ? 1.1754943508222875e-38 : 2.2250738585072014e-308);
-        return Vector512.GreaterThanOrEqual(Vector512.Abs(v), smallest) & v;
+        var c = Splat<T>(typeof(T) == typeof(float) ? 1.9721522630525295e-31 : 2.004168360008973e-292);
+        return v + c - c;
     }
 
     private struct SgdStep : IUpdate
@@ -187,7 +191,8 @@ internal static unsafe class Updates
                 job.Run(0);
                 return;
             }
-            int chunks = (int)Math.Min(64, (total + Smallest - 1) / Smallest);
+            // One part for each thread, the same ones every step: what a core updated stays in its cache.
+            int chunks = (int)Math.Min(total < Resident ? Workers.Count : 64, (total + Smallest - 1) / Smallest);
             job.Size = ((total + chunks - 1) / chunks + 63) & ~(nint)63;
             Workers.For(chunks, ref job);
         }
