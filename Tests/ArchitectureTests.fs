@@ -8,19 +8,7 @@ open Expecto
 let private floors =
     [ "Kernels", 0; "Tensors", 1; "Files", 2; "Autodiff", 2; "Ops", 3 ]
 
-/// The sources are found from the built program's place in the tree: a deterministic build does not know its own path.
-let private core =
-    let rec upwards folder =
-        if File.Exists(Path.Combine(folder, "Functional.sln")) then
-            Path.Combine(folder, "Core.CSharp")
-        else
-            match Path.GetDirectoryName folder with
-            | null ->
-                failwith
-                    "sources: the tests must run inside the source tree; got a build elsewhere. Run them with dotnet run --project Tests."
-            | parent -> upwards parent
-
-    upwards System.AppContext.BaseDirectory
+let private core = Path.Combine(Sources.root, "Core.CSharp")
 
 let private withoutCommentsAndStrings (source: string) =
     Regex.Replace(source, "//[^\n]*|\"\"\"[\\s\\S]*?\"\"\"|\\$?\"(\\\\.|[^\"\\\\\n])*\"", "")

@@ -96,7 +96,8 @@ let tests =
                     testCase "the gradient of an integer" (fun () ->
                         let text =
                             message (fun () ->
-                                grad (fun (x: Tensor) -> x.Cast(DType.Float32).Sum()) (Tensor.integers [ 1 ]) |> ignore)
+                                grad (fun (x: Tensor) -> x.Cast(DType.Float32).Sum()) (Tensor.integers [ 1 ])
+                                |> ignore)
 
                         Expect.stringContains text "only float tensors have derivatives" "the message")
 

@@ -113,7 +113,7 @@ let private fmaChains256 (n: int) =
 
 /// The float32 FMA peak of `threads` cores together, in GFLOP/s: the best of some short runs.
 let peak (threads: int) =
-    let n = 2_000_000
+    let n = 10_000_000
 
     let lanes, chains =
         if Avx512F.IsSupported then 16.0, fmaChains512
