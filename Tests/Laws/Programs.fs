@@ -220,7 +220,12 @@ let tests =
 
             testCase "a program with a derivative that is wrong by a thousandth is caught" (fun () ->
                 let wrong = customVjp (fun x -> x.Sin()) (fun x _ g -> 1.001 * g * x.Cos())
-                let operations = [ "wrong", (fun x _ -> wrong x); "sum", (fun x y -> x + y.Mean()) ]
+
+                let operations =
+                    [
+                        "wrong", (fun x _ -> wrong x)
+                        "sum", (fun (x: Tensor) (y: Tensor) -> x + y.Mean())
+                    ]
 
                 let program =
                     {
