@@ -14,17 +14,19 @@ module Grad =
 
     /// The same for a function that gives a scalar and something else worth keeping – predictions, new state.
     let valueAndGradAux (f: 'P -> Tensor * 'A) (p: 'P) : Tensor * 'A * 'P =
-        let kept = ref None
+        let form = ref None
 
         let inner (leaves: Tensor[]) =
             let value, auxiliary = f (Trees.rebuild p leaves)
-            kept.Value <- Some auxiliary
-            struct (value, Trees.leaves auxiliary)
+            // The value goes with it, so that the rest may hold no tensor at all: a text, a count.
+            form.Value <- Some(value, auxiliary)
+            struct (value, Trees.leaves (value, auxiliary))
 
-        let struct (value, gradients, auxiliary) =
+        let struct (value, gradients, kept) =
             Diff.ValueAndGrad(Func<Tensor[], struct (Tensor * Tensor[])> inner, Trees.leaves p)
 
-        value, Trees.rebuild kept.Value.Value auxiliary, Trees.rebuild p gradients
+        let _, auxiliary = Trees.rebuild form.Value.Value kept
+        value, auxiliary, Trees.rebuild p gradients
 
     /// The gradient of a scalar function, as a function: `grad (grad f)` is the second derivative.
     let grad (f: 'P -> Tensor) (p: 'P) : 'P = valueAndGrad f p |> snd

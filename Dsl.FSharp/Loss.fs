@@ -74,20 +74,33 @@ module Loss =
     /// |p − t|
     let l1 = pairwise "l1" (fun p t -> (p - t).Abs())
 
-    /// d²/2 where d = |p − t| is at most δ, else δ(d − δ/2) (Huber, 1964).
-    let huber (delta: float) =
-        pairwise "huber" (fun p t ->
-            let d = (p - t).Abs()
-            let near = d.Minimum delta
-            // Beyond δ the first factor stays at δ: both branches in one expression without a division.
-            near * (d - 0.5 * near))
+    /// d²/2 where |d| = |p − t| is at most δ > 0, else δ(|d| − δ/2) (Huber, 1964).
+    let huber (delta: float) (prediction: Tensor) (target: Tensor) : Tensor =
+        if not (delta > 0.0) then
+            invalidArg (nameof delta) $"huber: delta must be positive; got {delta}. Use l1 for a loss without a bend."
 
-    /// The Huber loss divided by δ: |p − t| − δ/2 far away, d²/2δ nearby.
-    let smoothL1 (delta: float) (prediction: Tensor) (target: Tensor) : Tensor = huber delta prediction target / delta
+        pairwise
+            "huber"
+            (fun p t ->
+                let d = p - t
+                // Clamped, not |d|: this keeps the curvature 1 at d = 0, where |d| has none.
+                let near = d.Clamp(-delta, delta)
+                near * (d - 0.5 * near))
+            prediction
+            target
+
+    /// The Huber loss divided by δ: |p − t| − δ/2 far away, d²/2δ nearby; δ = 0 is |p − t|.
+    let smoothL1 (delta: float) (prediction: Tensor) (target: Tensor) : Tensor =
+        if delta = 0.0 then
+            l1 prediction target
+        else
+            huber delta prediction target / delta
 
     /// −t ln σ(x) − (1 − t) ln(1 − σ(x)), from the scores x: stable at any size.
     let bceWithLogits =
-        pairwise "bceWithLogits" (fun x t -> x.Maximum 0.0 - x * t + (-x.Abs()).Exp().Log1p())
+        // −ln σ(x) = softplus(−x). Neither term cancels the other, and every derivative is right at 0, where scores often start.
+        let softplus (x: Tensor) = x.Softplus(threshold = infinity)
+        pairwise "bceWithLogits" (fun x t -> t * softplus -x + (1.0 - t) * softplus x)
 
     /// −t ln p − (1 − t) ln(1 − p) of probabilities p, with logarithms of at least −100.
     let binaryCrossEntropy =
@@ -98,6 +111,13 @@ module Loss =
     /// t (ln t − p) for logarithms of probabilities p, summed and divided by the batch; t = 0 adds nothing.
     let klDivergence (logProbabilities: Tensor) (target: Tensor) : Tensor =
         alike "klDivergence" logProbabilities target
+
+        if target.Rank = 0 then
+            raise (
+                ShapeException
+                    $"klDivergence: probabilities need a batch axis; got {target.Shape}. Reshape them to [examples; classes]."
+            )
+
         let positive = target.Greater 0.0
 
         let logarithm =

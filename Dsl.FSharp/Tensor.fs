@@ -114,9 +114,18 @@ module Tensor =
     let where (condition: Tensor) (a: Tensor) (b: Tensor) = Tensor.Where(condition, a, b)
 
     let cast (dtype: DType) (x: Tensor) = x.Cast dtype
+
+    /// x = y, bool; like all comparisons it takes the right side first: `x |> Tensor.less y` is x < y.
     let equal (y: Tensor) (x: Tensor) = x.Equal y
+    let notEqual (y: Tensor) (x: Tensor) = x.NotEqual y
     let less (y: Tensor) (x: Tensor) = x.Less y
+    let lessEqual (y: Tensor) (x: Tensor) = x.LessEqual y
     let greater (y: Tensor) (x: Tensor) = x.Greater y
+    let greaterEqual (y: Tensor) (x: Tensor) = x.GreaterEqual y
+    let logicalAnd (y: Tensor) (x: Tensor) = x.And y
+    let logicalOr (y: Tensor) (x: Tensor) = x.Or y
+    let logicalXor (y: Tensor) (x: Tensor) = x.Xor y
+    let logicalNot (x: Tensor) = x.Not()
 
     /// Zero with probability `rate`, else x / (1 − rate).
     let dropout (rate: float) (key: Key) (x: Tensor) = x.Dropout(rate, key)
@@ -128,6 +137,8 @@ module Tensor =
     let max (axes: int list) (x: Tensor) = x.Max(Array.ofList axes)
     let min (axes: int list) (x: Tensor) = x.Min(Array.ofList axes)
     let prod (axes: int list) (x: Tensor) = x.Prod(Array.ofList axes)
+    let any (axes: int list) (x: Tensor) = x.Any(Array.ofList axes)
+    let all (axes: int list) (x: Tensor) = x.All(Array.ofList axes)
 
     /// With n − 1 below the line.
     let variance (axes: int list) (x: Tensor) = x.Variance(Array.ofList axes)
@@ -137,13 +148,28 @@ module Tensor =
     let logSumExp (axes: int list) (x: Tensor) = x.LogSumExp(Array.ofList axes)
     let argMax (axis: int) (x: Tensor) = x.ArgMax axis
     let argMin (axis: int) (x: Tensor) = x.ArgMin axis
+
+    /// The largest value along an axis and where it stands.
+    let maxWithIndices (axis: int) (x: Tensor) =
+        let struct (values, places) = x.MaxWithIndices axis
+        values, places
+
+    /// The smallest value along an axis and where it stands.
+    let minWithIndices (axis: int) (x: Tensor) =
+        let struct (values, places) = x.MinWithIndices axis
+        values, places
+
     let norm (x: Tensor) = x.Norm()
     let softmax (axis: int) (x: Tensor) = x.Softmax axis
     let logSoftmax (axis: int) (x: Tensor) = x.LogSoftmax axis
 
     // ---- products ----
 
+    /// a·b, where b comes first: `a |> Tensor.matmul b`.
     let matmul (b: Tensor) (a: Tensor) = a.Matmul b
+
+    /// x·w + b of x [n, in], w [in, out] and b [out], in one pass.
+    let linear (w: Tensor) (b: Tensor) (x: Tensor) = Tensor.Linear(x, w, b)
     let dot (b: Tensor) (a: Tensor) = a.Dot b
     let outer (b: Tensor) (a: Tensor) = a.Outer b
 
@@ -166,6 +192,14 @@ module Tensor =
 
     let flip (axes: int list) (x: Tensor) = x.Flip(Array.ofList axes)
     let roll (axis: int) (shift: int) (x: Tensor) = x.Roll(shift, axis)
+
+    /// The whole again and again, so many times along each axis.
+    let tile (counts: int list) (x: Tensor) = x.Tile(Array.ofList counts)
+
+    /// So many zeros before and after each axis.
+    let pad (before: int list) (after: int list) (x: Tensor) =
+        x.Pad(Array.ofList before, Array.ofList after)
+
     let concat (axis: int) (parts: Tensor list) = Tensor.Concat(axis, Array.ofList parts)
     let stack (axis: int) (parts: Tensor list) = Tensor.Stack(axis, Array.ofList parts)
 
@@ -175,7 +209,16 @@ module Tensor =
     /// The places that indices name along an axis.
     let take (axis: int) (indices: Tensor) (x: Tensor) = x.Take(indices, axis)
     let gather (axis: int) (index: Tensor) (x: Tensor) = x.Gather(index, axis)
+
+    /// x with the elements of `source` added where `index` points along an axis.
+    let scatterAdd (axis: int) (index: Tensor) (source: Tensor) (x: Tensor) = x.ScatterAdd(index, source, axis)
     let oneHot (classes: int) (x: Tensor) = x.OneHot classes
+
+    /// Zero above the diagonal.
+    let tril (x: Tensor) = x.Tril()
+
+    /// Zero below the diagonal.
+    let triu (x: Tensor) = x.Triu()
 
     // ---- out ----
 
@@ -188,5 +231,6 @@ module Tensor =
 /// Operators that F# lets us add to those that tensors bring along.
 [<AutoOpen>]
 module TensorOperators =
-    /// The matrix product.
+    /// The matrix product. F# lets operators that begin with @ bind less tightly than + and −, so parentheses are needed: `(x @@ w) + b`; without
+    /// them `x @@ w + b` is x·(w + b), often of the same shape. `Tensor.linear w b x` says it without an operator.
     let (@@) (a: Tensor) (b: Tensor) = a.Matmul b

@@ -2,6 +2,7 @@
 module Functional.Tests.LanguageTests
 
 open System
+open System.Reflection
 open Expecto
 open FsCheck
 open Functional
@@ -144,7 +145,9 @@ let derivatives =
                 close "value" ((f x).ToDouble()) (value.ToDouble())
                 Expect.equal (twice.ToDoubles()) ((2.0 * x).ToDoubles()) "the tensor"
                 Expect.equal note "note" "the rest"
-                Expect.equal (g.ToDoubles()) ((grad f x).ToDoubles()) "the gradient")
+                Expect.equal (g.ToDoubles()) ((grad f x).ToDoubles()) "the gradient"
+                let _, count, _ = valueAndGradAux (fun (x: Tensor) -> f x, 3) x
+                Expect.equal count 3 "no tensor at all")
 
             testCase "stopGradient, customVjp and checkpoint" (fun () ->
                 let stopped = grad (fun (x: Tensor) -> (x * stopGradient x).Sum()) x
@@ -176,6 +179,78 @@ let derivatives =
         ]
 
 [<Tests>]
+let vocabulary =
+    testList
+        "vocabulary"
+        [
+            testCase "every operation of a tensor is a function, too" (fun () ->
+                let everything =
+                    BindingFlags.Public ||| BindingFlags.Static ||| BindingFlags.Instance
+
+                let functions =
+                    let words =
+                        typeof<Tree<int>>.Assembly.GetTypes()
+                        |> Array.find (fun kind -> kind.FullName = "Functional.TensorModule")
+
+                    words.GetMethods everything |> Array.map _.Name |> Set
+
+                // What F# has another word for, or what is no operation.
+                let elsewhere =
+                    Map
+                        [
+                            "And", "logicalAnd"
+                            "Or", "logicalOr"
+                            "Xor", "logicalXor"
+                            "Not", "logicalNot"
+                            "Mod", "the operator %"
+                            "Repeat", "tile"
+                            "ExpandTo", "expand"
+                            "Embedding", "take"
+                            "From", "vector"
+                            "FromSpan", "vector"
+                            "Meta", "layers' shapes"
+                            "CrossEntropy", "Loss"
+                            "SoftmaxCrossEntropy", "Loss"
+                        ]
+
+                let missing =
+                    [
+                        for method in typeof<Tensor>.GetMethods(everything ||| BindingFlags.DeclaredOnly) do
+                            let name = method.Name
+                            let word = string (Char.ToLowerInvariant name[0]) + name.Substring 1
+
+                            if
+                                method.ReturnType = typeof<Tensor>
+                                && not method.IsSpecialName
+                                && not (functions.Contains word)
+                                && not (elsewhere.ContainsKey name)
+                            then
+                                word
+                    ]
+
+                Expect.equal missing [] "none is missing")
+
+            testCase "the right side comes first, so that it reads in a pipe" (fun () ->
+                let x, y = Tensor.vector [ 1.0; 2.0; 3.0 ], Tensor.vector [ 2.0; 2.0; 2.0 ]
+                Expect.equal (x |> Tensor.less y |> Tensor.toArray) [| 1.0; 0.0; 0.0 |] "x < y"
+                Expect.equal (x |> Tensor.greaterEqual y |> Tensor.toArray) [| 0.0; 1.0; 1.0 |] "x ≥ y"
+                let values, places = x |> Tensor.reshape [ 1; 3 ] |> Tensor.maxWithIndices 1
+                Expect.equal (values.ToDoubles(), places.ToDoubles()) ([| 3.0 |], [| 2.0 |]) "the largest"
+                let w, b = Tensor.matrix [ [ 1.0; 0.0 ]; [ 0.0; 2.0 ] ], Tensor.vector [ 1.0; 1.0 ]
+                let row = Tensor.matrix [ [ 3.0; 4.0 ] ]
+                Expect.equal (row |> Tensor.linear w b |> Tensor.toArray) (((row @@ w) + b).ToDoubles()) "x·w + b"
+                let padded = Tensor.ones [ 2 ] |> Tensor.pad [ 1 ] [ 2 ]
+                Expect.equal (padded.ToDoubles()) [| 0.0; 1.0; 1.0; 0.0; 0.0 |] "zeros around"
+
+                let added =
+                    Tensor.zeros [ 3 ]
+                    |> Tensor.scatterAdd 0 (Tensor.integers [ 2; 2 ]) (Tensor.ones [ 2 ])
+
+                Expect.equal (added.ToDoubles()) [| 0.0; 0.0; 2.0 |] "added twice"
+                Expect.equal (x |> Tensor.tile [ 2 ] |> Tensor.shape) [ 6 ] "twice")
+        ]
+
+[<Tests>]
 let losses =
     let drawn n (fold: int) =
         (key.Fold fold).Normal(Shape.Of [ n; 3 ], dtype = DType.Float64)
@@ -196,6 +271,57 @@ let losses =
     testList
         "losses"
         [
+            for name, loss, target in
+                [
+                    "crossEntropy", Loss.crossEntropy, classes
+                    "mse", Loss.mse, (fun n -> drawn n 3)
+                    "huber", Loss.huber 0.7, (fun n -> drawn n 3)
+                    "bceWithLogits", Loss.bceWithLogits, probabilities
+                ] do
+                testProperty $"the curvature of {name} agrees with differences" (fun (PositiveInt n) ->
+                    let n = 1 + n % 9
+                    let x, t, v = drawn n 1, target n, drawn n 2
+
+                    let slope (h: float) =
+                        ((grad (fun x -> loss x t) (x + h * v)) * v).Sum().ToDouble()
+
+                    let central h = (slope h - slope -h) / (2.0 * h)
+                    let expected = (4.0 * central 5e-4 - central 1e-3) / 3.0
+                    close name expected ((hvp (fun x -> loss x t) x v * v).Sum().ToDouble()))
+
+            testCase "the smooth losses keep their curvature at zero, where training often starts" (fun () ->
+                let zero, one = Tensor.From [| 0.0 |], Tensor.From [| 1.0 |]
+
+                for name, loss, target, slope, curvature in
+                    [
+                        "huber", Loss.huber 1.0, zero, 0.0, 1.0
+                        "smoothL1", Loss.smoothL1 2.0, zero, 0.0, 0.5
+                        "bceWithLogits", Loss.bceWithLogits, one, -0.5, 0.25
+                    ] do
+                    close name slope ((grad (fun x -> loss x target) zero).ToDouble())
+                    close name curvature ((hvp (fun x -> loss x target) zero one).ToDouble()))
+
+            testCase "bceWithLogits of confident scores keeps its digits" (fun () ->
+                for x, t in [ 12.0, 1.0; -12.0, 0.0 ] do
+                    let loss =
+                        (Loss.bceWithLogits (Tensor.vector [ x ]) (Tensor.vector [ t ])).ToDouble()
+
+                    let expected = Math.Log(1.0 + exp -12.0)
+                    Expect.isLessThan (abs (loss - expected)) (1e-5 * expected) $"ln(1 + e^−12): {loss}")
+
+            testCase "attributes that make no loss are refused" (fun () ->
+                let x = Tensor.vector [ 1.0; -1.0 ]
+
+                for delta in [ 0.0; -1.0; nan ] do
+                    Expect.throwsT<ArgumentException> (fun () -> Loss.huber delta x x |> ignore) $"delta {delta}"
+
+                Expect.throwsT<ArgumentException> (fun () -> Loss.smoothL1 -1.0 x x |> ignore) "delta −1"
+                close "smoothL1 0 is l1" 1.0 ((Loss.smoothL1 0.0 x (Tensor.zeros [ 2 ])).ToDouble())
+
+                Expect.throwsT<ShapeException>
+                    (fun () -> Loss.klDivergence (Tensor.scalar 0.0) (Tensor.scalar 1.0) |> ignore)
+                    "no batch axis")
+
             alongDifferences "crossEntropy" Loss.crossEntropy classes
             alongDifferences "crossEntropy of probabilities" Loss.crossEntropy probabilities
             alongDifferences "crossEntropySmoothed" (Loss.crossEntropySmoothed 0.1) classes
