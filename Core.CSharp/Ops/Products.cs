@@ -141,10 +141,18 @@ namespace Functional.Ops
             {
                 var (m, k, n) = (draw.Axis(), draw.Axis(), draw.Axis());
                 var drawn = draw.OneOf(Enum.GetValues<Activation>());
-                var (x, w) = (draw.Tensor(Shape.Of(m, k)), draw.Tensor(Shape.Of(k, n)));
-                return draw.Chance(0.25)
-                    ? new(Linear(drawn), x, w) { Attributes = $"activation={drawn}, no bias" }
-                    : new(Linear(drawn), x, w, draw.Tensor(Shape.Of(n))) { Attributes = $"activation={drawn}" };
+                for (var attempt = 0; ; attempt++)
+                {
+                    var (x, w) = (draw.Tensor(Shape.Of(m, k)), draw.Tensor(Shape.Of(k, n)));
+                    Tensor[] inputs = draw.Chance(0.25) ? [x, w] : [x, w, draw.Tensor(Shape.Of(n))];
+                    // The kink of relu must stay away from every sum.
+                    if (drawn == Activation.Relu && Array.Exists(Linear(Activation.None).Call(inputs).ToDoubles(), v => Math.Abs(v) < 0.1))
+                    {
+                        if (attempt == 20) drawn = Activation.Tanh;
+                        continue;
+                    }
+                    return new(Linear(drawn), inputs) { Attributes = $"activation={drawn}{(inputs.Length == 2 ? ", no bias" : "")}" };
+                }
             },
         };
 

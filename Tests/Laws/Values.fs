@@ -34,6 +34,9 @@ let private mixes (x: Tensor[]) (y: Tensor[]) =
 /// x·½(1 + erf) for x below 0, too, as everybody does for the sake of speed.
 let private roundsBesideInput = set [ "gelu"; "softmax"; "logSoftmax" ]
 
+/// Operations that add one after the other into the same place: n terms round by (n − 1)·u·Σ|x| at most (Higham, 2002).
+let private addsInTurn = set [ "putBack"; "scatterAdd" ]
+
 /// For each output and element how far it may move when inputs and steps are rounded to a relative precision: what the
 /// operation does to perturbed inputs, measured in float64, plus some units in the last place of the output itself.
 let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
@@ -44,13 +47,18 @@ let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
     let moved = y |> Array.map (fun v -> Array.zeroCreate<float> v.Length)
 
     for trial in 0..5 do
+        // All inputs the same way, each against the next, then every element as chance has it.
         let perturbed =
             exact
-            |> Array.map (fun t ->
+            |> Array.mapi (fun input t ->
+                let sign () =
+                    match trial with
+                    | 0 -> 1.0
+                    | 1 -> if input % 2 = 0 then 1.0 else -1.0
+                    | _ -> if draw.Chance() then 1.0 else -1.0
+
                 if t.DType.IsFloat() then
-                    t.ToDoubles()
-                    |> Array.map (fun v -> v + v * half * (if trial = 0 || draw.Chance() then 1.0 else -1.0))
-                    |> like t
+                    t.ToDoubles() |> Array.map (fun v -> v + v * half * sign ()) |> like t
                 else
                     t)
 
@@ -59,11 +67,19 @@ let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
             t.ToDoubles()
             |> Array.iteri (fun i v -> moved[j][i] <- max moved[j].[i] (abs (v - y[j].[i]) / half)))
 
+    let floats =
+        exact
+        |> Array.collect (fun t -> if t.DType.IsFloat() then t.ToDoubles() else [||])
+
     let beside =
-        if mixes x outputs || roundsBesideInput.Contains op.Name then
-            exact
-            |> Array.collect (fun t -> if t.DType.IsFloat() then t.ToDoubles() else [||])
-            |> Array.fold (fun m v -> max m (abs v)) 0.0
+        if addsInTurn.Contains op.Name then
+            float floats.Length / 4.0 * Array.sumBy abs floats
+        elif mixes x outputs || roundsBesideInput.Contains op.Name then
+            // As many terms of that size meet in one output as there are more inputs than outputs.
+            let fewest = outputs |> Array.map _.Count |> Array.min |> max 1L
+            let most = exact |> Array.map _.Count |> Array.max
+            let terms = max 1.0 (float most / float fewest)
+            terms * (floats |> Array.fold (fun m v -> max m (abs v)) 0.0)
         else
             0.0
 
@@ -264,8 +280,13 @@ let private stretched (sample: Drawn) (dtype: DType) length =
             let x = sample.Inputs |> Array.map stretch
 
             try
-                sample.Op.Shape.Invoke x |> ignore
-                Some x
+                // Where two inputs grow, the output may grow by their product.
+                let outputs = sample.Op.Shape.Invoke x
+
+                if outputs |> Array.sumBy _.Shape.Count > 5_000_000L then
+                    None
+                else
+                    Some x
             with :? ShapeException ->
                 None
 
