@@ -45,6 +45,40 @@ let vjpIsDifferences =
                     agreesWithDifferences "⟨vjp, d⟩" (magnitude c y) (magnitude g d) (inner g d) (differences f c x d)
     }
 
+/// Operations that choose among elements.
+let private chooses =
+    set [ "max"; "min"; "maximum"; "minimum"; "maxWithIndices"; "minWithIndices" ]
+
+/// Where elements tie, what moves them all by the same amount keeps the tie: along such a direction the function is smooth, and
+/// the shares of a tie sum to one, however they are dealt out.
+let tiesMoveTogether =
+    {
+        Name = "the shares of ties sum to one"
+        Cases = 20
+        Check =
+            fun sample ->
+                if chooses.Contains sample.Op.Name then
+                    let coarse = Array.map (fun v -> Math.Round(v / 0.5) * 0.5)
+                    let inputs = sample.Inputs |> Array.map (fun t -> like t (coarse (t.ToDoubles())))
+                    let f = functionOf sample.Op inputs (floats inputs)
+                    let y = f.Invoke inputs
+
+                    let d =
+                        inputs
+                        |> Array.map (fun t -> like t (t.ToDoubles() |> Array.map (fun v -> cos (3.0 * v))))
+
+                    let c = y |> Array.map (direction (sample.Draw 12UL))
+                    let struct (_, pull) = Diff.Vjp(f, inputs)
+                    let g = pull.Invoke c
+
+                    agreesWithDifferences
+                        "⟨vjp, d⟩ at ties"
+                        (magnitude c y)
+                        (magnitude g d)
+                        (inner g d)
+                        (differences f c inputs d)
+    }
+
 /// ⟨c, J d⟩ = ⟨Jᵀ c, d⟩, also where only some of the inputs move.
 let jvpIsAdjoint =
     {

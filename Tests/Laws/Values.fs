@@ -113,13 +113,21 @@ let private referenceOf (op: Op) =
     | Some reference -> reference
     | None -> failtestNoStackf "'%s' has no entry in Tests/Reference.fs" op.Name
 
-let private againstReference (sample: Drawn) (x: Tensor[]) =
+let private against
+    (reference: Reference.Attributes -> Reference.Plain[] -> Reference.Plain[])
+    (sample: Drawn)
+    (x: Tensor[])
+    =
     let op = sample.Op
-
-    let expected =
-        referenceOf op (Reference.Attributes sample.Attributes) (Array.map plain x)
-
+    let given = Array.map plain x
+    let expected = reference (Reference.Attributes sample.Attributes) given
     let actual = op.Apply x
+
+    Array.iter2
+        (fun (before: Reference.Plain) (t: Tensor) -> unchanged "the input" before.Values (t.ToDoubles()))
+        given
+        x
+
     Expect.equal actual.Length expected.Length "number of outputs"
 
     let width =
@@ -141,11 +149,24 @@ let private againstReference (sample: Drawn) (x: Tensor[]) =
 
         within $"output {j}" bound expected[j].Values (actual[j].ToDoubles())
 
+let private againstReference (sample: Drawn) = against (referenceOf sample.Op) sample
+
 let forwardIsReference =
     {
         Name = "forward equals the naive reference"
         Cases = 30
         Check = fun sample -> againstReference sample sample.Inputs
+    }
+
+let forwardIsMathNet =
+    {
+        Name = "forward equals MathNet.Numerics where it has the operation"
+        Cases = 15
+        Check =
+            fun sample ->
+                match MathNetReference.all.TryFind sample.Op.Name with
+                | Some reference -> against reference sample sample.Inputs
+                | None -> ()
     }
 
 let floatsAgree =
