@@ -24,7 +24,7 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     private const double ParallelAbove = 150e3;
 
     /// <summary>Rows of A that one job packs: with a slab of k they stay in L2.</summary>
-    private const int BlockRows = 168;
+    private const int BlockRows = 112;
 
     private struct Problem
     {
