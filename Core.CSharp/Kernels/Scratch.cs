@@ -23,7 +23,7 @@ internal sealed unsafe class Scratch
             mine._memory = null;
             mine._bytes = 0;
             var grown = (nuint)bytes + ((nuint)bytes >> 2);
-            mine._memory = NativeMemory.AlignedAlloc(grown, 64);
+            mine._memory = NativePages.Allocate(grown);
             mine._bytes = grown;
         }
         return mine._memory;
@@ -50,7 +50,7 @@ internal sealed unsafe class SharedScratch
             NativeMemory.AlignedFree(memory.Pointer);
             memory.Pointer = null;
             memory._bytes = 0;
-            memory.Pointer = NativeMemory.AlignedAlloc((nuint)bytes, 64);
+            memory.Pointer = NativePages.Allocate((nuint)bytes);
             memory._bytes = (nuint)bytes;
         }
         return memory;

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Functional.Kernels;
 
 namespace Functional;
 
@@ -21,7 +22,7 @@ internal sealed unsafe class Block
     internal Block(int sizeClass)
     {
         SizeClass = sizeClass;
-        Pointer = NativeMemory.AlignedAlloc((nuint)Pool.BytesOf(sizeClass), 64);
+        Pointer = NativePages.Allocate((nuint)Pool.BytesOf(sizeClass));
     }
 
     // An unreachable block goes back to the pool, handle and all, instead of to the system.

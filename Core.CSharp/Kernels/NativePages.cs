@@ -1,0 +1,27 @@
+using System.Runtime.InteropServices;
+
+namespace Functional.Kernels;
+
+/// <summary>Native memory aligned to cache lines; from two megabytes on also to large pages, which Linux is asked to use: a matrix of 16 MiB then
+/// takes 8 entries of the translation cache instead of 4,096.</summary>
+internal static unsafe partial class NativePages
+{
+    private const nuint CacheLine = 64;
+    private const nuint LargePage = 2 << 20;
+    private const int AdviseHugePages = 14;
+
+    private static readonly bool Advises = OperatingSystem.IsLinux();
+
+    /// <summary>Memory with arbitrary content; <see cref="NativeMemory.AlignedFree"/> gives it back.</summary>
+    internal static void* Allocate(nuint bytes)
+    {
+        if (bytes < LargePage || !Advises) return NativeMemory.AlignedAlloc(bytes, CacheLine);
+        var memory = NativeMemory.AlignedAlloc(bytes, LargePage);
+        // Only whole large pages: the rest belongs to others, too. A refusal costs speed alone.
+        _ = Advise(memory, bytes / LargePage * LargePage, AdviseHugePages);
+        return memory;
+    }
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Advise(void* address, nuint bytes, int advice);
+}
