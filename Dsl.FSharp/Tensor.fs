@@ -231,6 +231,5 @@ module Tensor =
 /// Operators that F# lets us add to those that tensors bring along.
 [<AutoOpen>]
 module TensorOperators =
-    /// The matrix product. F# lets operators that begin with @ bind less tightly than + and −, so parentheses are needed: `(x @@ w) + b`; without
-    /// them `x @@ w + b` is x·(w + b), often of the same shape. `Tensor.linear w b x` says it without an operator.
-    let (@@) (a: Tensor) (b: Tensor) = a.Matmul b
+    /// The matrix product, which binds like ×: x *@ w + b is (x·w) + b. Operators that begin with @ would bind less tightly than +.
+    let ( *@ ) (a: Tensor) (b: Tensor) = a.Matmul b

@@ -68,7 +68,7 @@ let tests =
                     testCase "Hessians by four nestings" (fun () ->
                         let key = Key.ofSeed 5
                         let w = key.Normal(Shape.Of [ 3; 3 ], dtype = DType.Float64)
-                        let f (x: Tensor) = ((x @@ w).Tanh() @@ w).Tanh().Sum()
+                        let f (x: Tensor) = ((x *@ w).Tanh() *@ w).Tanh().Sum()
                         let x = (key.Fold 1).Normal(Shape.Of [ 3 ], dtype = DType.Float64)
                         let v = (key.Fold 2).Normal(Shape.Of [ 3 ], dtype = DType.Float64)
 
@@ -77,7 +77,7 @@ let tests =
                                 hvp f x v
                                 grad (fun x -> (grad f x * v).Sum()) x
                                 grad (fun x -> jvp f x v |> snd) x
-                                hessian f x @@ v
+                                hessian f x *@ v
                             ]
 
                         for product in products.Tail do

@@ -131,8 +131,8 @@ let derivatives =
                 close "forward" ((g * v).Sum().ToDouble()) (along.ToDouble())
 
                 let product = hvp f x v
-                let full = hessian f x @@ v
-                let rows = jacobian (grad f) x @@ v
+                let full = hessian f x *@ v
+                let rows = jacobian (grad f) x *@ v
 
                 for i in 0..3 do
                     close "hessian" (product.ToDoubles()[i]) (full.ToDoubles()[i])
@@ -238,7 +238,7 @@ let vocabulary =
                 Expect.equal (values.ToDoubles(), places.ToDoubles()) ([| 3.0 |], [| 2.0 |]) "the largest"
                 let w, b = Tensor.matrix [ [ 1.0; 0.0 ]; [ 0.0; 2.0 ] ], Tensor.vector [ 1.0; 1.0 ]
                 let row = Tensor.matrix [ [ 3.0; 4.0 ] ]
-                Expect.equal (row |> Tensor.linear w b |> Tensor.toArray) (((row @@ w) + b).ToDoubles()) "x·w + b"
+                Expect.equal (row |> Tensor.linear w b |> Tensor.toArray) ((row *@ w + b).ToDoubles()) "x·w + b"
                 let padded = Tensor.ones [ 2 ] |> Tensor.pad [ 1 ] [ 2 ]
                 Expect.equal (padded.ToDoubles()) [| 0.0; 1.0; 1.0; 0.0; 0.0 |] "zeros around"
 

@@ -40,10 +40,10 @@ let tests =
                 let empty = Tensor.zeros [ 0; 3 ]
                 Expect.equal ((empty + 1.0).Shape) (Shape.Of [ 0; 3 ]) "elementwise"
                 Expect.equal ((empty.Sum 0).ToDoubles()) [| 0.0; 0.0; 0.0 |] "sum"
-                Expect.equal ((empty @@ Tensor.ones [ 3; 2 ]).Shape) (Shape.Of [ 0; 2 ]) "product"
+                Expect.equal ((empty *@ Tensor.ones [ 3; 2 ]).Shape) (Shape.Of [ 0; 2 ]) "product"
 
                 Expect.equal
-                    ((Tensor.ones [ 2; 0 ] @@ Tensor.ones [ 0; 2 ]).ToDoubles())
+                    ((Tensor.ones [ 2; 0 ] *@ Tensor.ones [ 0; 2 ]).ToDoubles())
                     (Array.zeroCreate 4)
                     "no terms"
 

@@ -44,11 +44,11 @@ let private operations: (string * (Tensor -> Tensor -> Tensor)) list =
         "log-softmax over rows", (fun x _ -> x.LogSoftmax 0)
         "logsumexp", (fun x _ -> column (x.LogSumExp 1))
         "xᵀ", (fun x _ -> x.T)
-        "x·xᵀ", (fun x _ -> (x @@ x.T).Tanh())
+        "x·xᵀ", (fun x _ -> (x *@ x.T).Tanh())
         "xᵀ·y where it fits",
         (fun x y ->
             if x.Shape[0] = y.Shape[0] then
-                (x.T @@ y).Tanh()
+                (x.T *@ y).Tanh()
             else
                 x.Sin())
         "flat", (fun x _ -> x.Reshape(1, -1))
