@@ -1,6 +1,7 @@
 /// The operations that MathNet.Numerics has, too: an implementation by others.
 module Functional.Tests.MathNetReference
 
+open Functional.Tests.Plain
 open Functional.Tests.Reference
 open MathNet.Numerics
 open MathNet.Numerics.LinearAlgebra

@@ -97,6 +97,52 @@ internal sealed class Emitter<T> where T : unmanaged
 
     internal void Load() => _il.Emit(OpCodes.Call, LoadMethod);
 
+    /// <summary>A vector of 1, 2 or 4 pieces that lie a stride apart, the first at <paramref name="at"/> + <paramref name="offset"/>.</summary>
+    internal void LoadPieces(LocalBuilder at, LocalBuilder? offset, LocalBuilder stride, int pieces)
+    {
+        var type = Vector;
+        for (var n = pieces; n > 1; n /= 2) type = Half(type);
+        Piece(0, pieces, type);
+
+        void Piece(int first, int count, Type piece)
+        {
+            if (count > 1)
+            {
+                var half = Half(Whole(count));
+                Piece(first, count / 2, piece);
+                Piece(first + count / 2, count / 2, piece);
+                _il.Emit(OpCodes.Call, Exact(Facade(Whole(count)), "Create", half, half));
+                return;
+            }
+            Get(at);
+            if (offset != null)
+            {
+                Get(offset);
+                Add();
+            }
+            if (first > 0)
+            {
+                Get(stride);
+                Constant(first);
+                Multiply();
+                Add();
+            }
+            _il.Emit(OpCodes.Call, Facade(piece).GetMethods().First(m => m.Name == "Load" && m.IsGenericMethodDefinition).MakeGenericMethod(Scalar));
+        }
+
+        Type Whole(int count)
+        {
+            var whole = type;
+            for (var n = 1; n < count; n *= 2) whole = whole == typeof(Vector128<T>) ? typeof(Vector256<T>) : typeof(Vector512<T>);
+            return whole;
+        }
+    }
+
+    private static Type Half(Type vector) => vector == typeof(Vector512<T>) ? typeof(Vector256<T>) : typeof(Vector128<T>);
+
+    private static Type Facade(Type vector) =>
+        vector == typeof(Vector512<T>) ? typeof(Vector512) : vector == typeof(Vector256<T>) ? typeof(Vector256) : typeof(Vector128);
+
     internal void Store() => _il.Emit(OpCodes.Call, StoreMethod);
 
     internal void Zero() => _il.Emit(OpCodes.Call, ZeroMethod);

@@ -125,14 +125,14 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         var vectors = width > lanes ? 2 : 1;
         var tail = width - (vectors - 1) * lanes;
         var masked = tail < lanes;
-        var end = new TileEnd { Mask = MicroKernels<T>.Mask(tail) };
-        if (!first || p.Accumulate) end.Flags |= TileEnd.Accumulate;
+        var end = new Tile { Mask = MicroKernels<T>.Mask(tail) };
+        if (!first || p.Accumulate) end.Flags |= Tile.Accumulate;
         if (last && p.Epilogue.Bias != null)
         {
-            end.Flags |= TileEnd.AddBias;
+            end.Flags |= Tile.AddBias;
             end.Bias = p.Epilogue.Bias + j;
         }
-        if (last && p.Epilogue.Relu) end.Flags |= TileEnd.ApplyRelu;
+        if (last && p.Epilogue.Relu) end.Flags |= Tile.ApplyRelu;
         var c = p.C + m0 * p.CRow + j;
         for (nint panel = 0; panel < panels.Count; panel++)
         {
@@ -250,7 +250,7 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
             {
                 var x = p.A[i * p.ARow + q * p.AColumn];
                 var b = p.B + q * p.BRow;
-                if (p.BColumn == 1) AddScaled(x, b, c, p.N);
+                if (p.BColumn == 1) Plain.AddScaled(x, b, c, p.N);
                 else
                     for (nint j = 0; j < p.N; j++) c[j] += x * b[j * p.BColumn];
             }
@@ -259,17 +259,5 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
             if (p.Epilogue.Relu)
                 for (nint j = 0; j < p.N; j++) c[j] = T.Max(c[j], T.Zero);
         }
-    }
-
-    private static void AddScaled(T x, T* b, T* c, nint n)
-    {
-        nint j = 0;
-        if (Vector.IsHardwareAccelerated)
-        {
-            var scale = new Vector<T>(x);
-            for (; j <= n - Vector<T>.Count; j += Vector<T>.Count)
-                Vector.Store(Vector.Load(c + j) + scale * Vector.Load(b + j), c + j);
-        }
-        for (; j < n; j++) c[j] += x * b[j];
     }
 }

@@ -6,27 +6,36 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Functional.Kernels;
 
-/// <summary>What happens to a tile of C after the last product.</summary>
+/// <summary>What a micro-kernel needs to know of its tile besides the three matrices: what follows the last product, and where B's vectors lie.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal unsafe struct TileEnd
+internal unsafe struct Tile
 {
     internal const int Accumulate = 1, AddBias = 2, ApplyRelu = 4;
 
     /// <summary>Which of the three to do.</summary>
     internal nint Flags;
 
-    /// <summary>The bias of the tile's first column.</summary>
+    /// <summary>The bias of the tile's first column; of its first row where B is gathered.</summary>
     internal void* Bias;
 
     /// <summary>A vector of which the lanes that exist in the tile's last vector are set.</summary>
     internal void* Mask;
+
+    /// <summary>Bytes from the first to the second vector of a gathered row of B.</summary>
+    internal nint Vector;
+
+    /// <summary>Bytes between the pieces of which a gathered vector consists.</summary>
+    internal nint Piece;
 }
 
-/// <summary>C[rows, columns] (+)= A·B for one tile held in registers: A by two strides, B and C by rows; strides in bytes. When not accumulating, C is never read.</summary>
-internal unsafe delegate void MicroKernel(nint k, void* a, nint aRow, nint aStep, void* b, nint bStep, void* c, nint cRow, TileEnd* end);
+/// <summary>C[rows, columns] (+)= A·B for one tile held in registers: A by two strides, B and C by rows; strides in bytes. When not accumulating, C is never read.
+/// Where B is gathered, A is a packed panel, and <paramref name="bStep"/> is the address of a table: for every k the bytes from <paramref name="b"/> to B's row.</summary>
+internal unsafe delegate void MicroKernel(nint k, void* a, nint aRow, nint aStep, void* b, nint bStep, void* c, nint cRow, Tile* tile);
 
 /// <summary>The family of emitted micro-kernels: 1 … MaxRows rows times one or two vectors, with or without a mask on the last vector.
-/// 14 x 2 vectors of 512 bits use 28 accumulators of 32 registers; 6 x 2 of 256 bits use 12 of 16.</summary>
+/// 14 x 2 vectors of 512 bits use 28 accumulators of 32 registers; 6 x 2 of 256 bits use 12 of 16.
+/// A matrix product steps through B's rows by a stride. A convolution gathers them: each row of B is a window's tap, somewhere in the image,
+/// and a vector may consist of 2 or 4 pieces where the image's rows are shorter than a vector.</summary>
 internal static unsafe class MicroKernels<T> where T : unmanaged
 {
     /// <summary>Whether kernels can be emitted here; otherwise plain loops answer.</summary>
@@ -35,18 +44,26 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     internal static readonly int MaxRows = Avx512F.IsSupported ? 14 : 6;
 
-    private static readonly MicroKernel?[] Family = new MicroKernel?[4 * (14 + 1)];
+    private const int Strided = 0;
+
+    private static readonly MicroKernel?[] Family = new MicroKernel?[4 * 4 * (14 + 1)];
 
     // Row i holds the mask of i lanes, for float as for double: all bits set below lane i.
     private static readonly T* Masks = MakeMasks();
 
     private static int Lanes => Emitter<T>.Lanes;
 
-    internal static MicroKernel Get(int rows, int vectors, bool masked)
+    /// <summary>The kernel of a matrix product.</summary>
+    internal static MicroKernel Get(int rows, int vectors, bool masked) => Get(rows, vectors, masked, Strided);
+
+    /// <summary>The kernel that gathers B's rows by a table, each vector in 1, 2 or 4 pieces.</summary>
+    internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces) => Get(rows, vectors, masked, pieces == 4 ? 3 : pieces);
+
+    private static MicroKernel Get(int rows, int vectors, bool masked, int source)
     {
-        var index = 4 * rows + 2 * (vectors - 1) + (masked ? 1 : 0);
+        var index = 16 * rows + 4 * source + 2 * (vectors - 1) + (masked ? 1 : 0);
         // Two threads may emit the same kernel at once; either is right.
-        return Family[index] ??= Emit(rows, vectors, masked);
+        return Family[index] ??= Emit(rows, vectors, masked, source);
     }
 
     internal static T* Mask(int lanes) => Masks + lanes * Lanes;
@@ -62,12 +79,13 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
     }
 
     // Argument numbers of MicroKernel.
-    private const int K = 0, A = 1, ARow = 2, AStep = 3, B = 4, BStep = 5, C = 6, CRow = 7, End = 8;
+    private const int K = 0, A = 1, ARow = 2, AStep = 3, B = 4, BStep = 5, C = 6, CRow = 7, TileArgument = 8;
 
-    private static MicroKernel Emit(int rows, int vectors, bool masked)
+    private static MicroKernel Emit(int rows, int vectors, bool masked, int source)
     {
-        var method = new DynamicMethod($"gemm{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
-            [typeof(nint), typeof(void*), typeof(nint), typeof(nint), typeof(void*), typeof(nint), typeof(void*), typeof(nint), typeof(TileEnd*)],
+        var gathered = source != Strided;
+        var method = new DynamicMethod($"{(gathered ? $"gather{source}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
+            [typeof(nint), typeof(void*), typeof(nint), typeof(nint), typeof(void*), typeof(nint), typeof(void*), typeof(nint), typeof(Tile*)],
             typeof(MicroKernels<T>).Module, skipVisibility: true);
         var e = new Emitter<T>(method.GetILGenerator());
         var bytes = Lanes * sizeof(T);
@@ -75,9 +93,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         var mask = e.NewVector();
         if (masked)
         {
-            e.Argument(End);
-            e.Plus((int)Marshal.OffsetOf<TileEnd>(nameof(TileEnd.Mask)));
-            e.ReadNative();
+            Field(nameof(Tile.Mask));
             e.Load();
             e.Set(mask);
         }
@@ -101,68 +117,13 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
             NextRow();
         }
 
-        // One pointer per three rows, and the row stride once and twice, address all rows with two-register modes.
-        var pointers = new LocalBuilder[(rows + 2) / 3];
-        var twice = e.NewOffset();
-        e.Argument(ARow);
-        e.Constant(2);
-        e.Multiply();
-        e.Set(twice);
-        for (var p = 0; p < pointers.Length; p++)
-        {
-            pointers[p] = e.NewPointer();
-            e.Argument(A);
-            e.Argument(ARow);
-            e.Constant(3 * p);
-            e.Multiply();
-            e.Add();
-            e.Set(pointers[p]);
-        }
-
         var row = new LocalBuilder[vectors];
         for (var v = 0; v < vectors; v++) row[v] = e.NewVector();
         var x = e.NewVector();
-        e.Loop(K, () =>
-        {
-            for (var v = 0; v < vectors; v++)
-            {
-                e.Argument(B);
-                e.Plus(v * bytes);
-                if (masked && v == vectors - 1) e.MaskLoad(mask);
-                else e.Load();
-                e.Set(row[v]);
-            }
-            for (var i = 0; i < rows; i++)
-            {
-                e.Get(pointers[i / 3]);
-                if (i % 3 == 1) e.Argument(ARow);
-                if (i % 3 == 2) e.Get(twice);
-                if (i % 3 != 0) e.Add();
-                e.Broadcast();
-                e.Set(x);
-                for (var v = 0; v < vectors; v++)
-                {
-                    e.Get(x);
-                    e.Get(row[v]);
-                    e.Get(acc[i, v]);
-                    e.Fma();
-                    e.Set(acc[i, v]);
-                }
-            }
-            foreach (var pointer in pointers)
-            {
-                e.Get(pointer);
-                e.Argument(AStep);
-                e.Add();
-                e.Set(pointer);
-            }
-            e.Argument(B);
-            e.Argument(BStep);
-            e.Add();
-            e.SetArgument(B);
-        });
+        if (gathered) GatheredProducts();
+        else StridedProducts();
 
-        Flag(TileEnd.Accumulate, () => EachTile((i, v, last) =>
+        Flag(Tile.Accumulate, () => EachTile((i, v, last) =>
         {
             e.Get(acc[i, v]);
             e.Get(c);
@@ -172,27 +133,28 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
             e.AddVectors();
             e.Set(acc[i, v]);
         }));
-        Flag(TileEnd.AddBias, () =>
+        Flag(Tile.AddBias, () =>
         {
-            for (var v = 0; v < vectors; v++)
+            // Rows are channels where B is gathered, columns elsewhere.
+            for (var v = 0; v < vectors && !gathered; v++)
             {
-                e.Argument(End);
-                e.Plus((int)Marshal.OffsetOf<TileEnd>(nameof(TileEnd.Bias)));
-                e.ReadNative();
+                Field(nameof(Tile.Bias));
                 e.Plus(v * bytes);
                 if (masked && v == vectors - 1) e.MaskLoad(mask);
                 else e.Load();
                 e.Set(x);
-                for (var i = 0; i < rows; i++)
-                {
-                    e.Get(acc[i, v]);
-                    e.Get(x);
-                    e.AddVectors();
-                    e.Set(acc[i, v]);
-                }
+                for (var i = 0; i < rows; i++) AddTo(acc[i, v]);
+            }
+            for (var i = 0; i < rows && gathered; i++)
+            {
+                Field(nameof(Tile.Bias));
+                e.Plus(i * sizeof(T));
+                e.Broadcast();
+                e.Set(x);
+                for (var v = 0; v < vectors; v++) AddTo(acc[i, v]);
             }
         });
-        Flag(TileEnd.ApplyRelu, () =>
+        Flag(Tile.ApplyRelu, () =>
         {
             for (var i = 0; i < rows; i++)
                 for (var v = 0; v < vectors; v++)
@@ -217,6 +179,126 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         e.Return();
         return method.CreateDelegate<MicroKernel>();
 
+        // A by two strides: one pointer per three rows, and the row stride once and twice, address all rows with two-register modes.
+        void StridedProducts()
+        {
+            var pointers = new LocalBuilder[(rows + 2) / 3];
+            var twice = e.NewOffset();
+            e.Argument(ARow);
+            e.Constant(2);
+            e.Multiply();
+            e.Set(twice);
+            for (var p = 0; p < pointers.Length; p++)
+            {
+                pointers[p] = e.NewPointer();
+                e.Argument(A);
+                e.Argument(ARow);
+                e.Constant(3 * p);
+                e.Multiply();
+                e.Add();
+                e.Set(pointers[p]);
+            }
+            e.Loop(K, () =>
+            {
+                for (var v = 0; v < vectors; v++)
+                {
+                    e.Argument(B);
+                    e.Plus(v * bytes);
+                    if (masked && v == vectors - 1) e.MaskLoad(mask);
+                    else e.Load();
+                    e.Set(row[v]);
+                }
+                for (var i = 0; i < rows; i++)
+                {
+                    e.Get(pointers[i / 3]);
+                    if (i % 3 == 1) e.Argument(ARow);
+                    if (i % 3 == 2) e.Get(twice);
+                    if (i % 3 != 0) e.Add();
+                    MultiplyAdd(i);
+                }
+                foreach (var pointer in pointers)
+                {
+                    e.Get(pointer);
+                    e.Argument(AStep);
+                    e.Add();
+                    e.Set(pointer);
+                }
+                e.Argument(B);
+                e.Argument(BStep);
+                e.Add();
+                e.SetArgument(B);
+            });
+        }
+
+        // A is packed, so its elements lie at fixed distances; the table says where B's next row is. Lanes beyond the mask are read but never stored.
+        void GatheredProducts()
+        {
+            var pieces = source == 3 ? 4 : source;
+            var (second, piece, at) = (e.NewOffset(), e.NewOffset(), e.NewPointer());
+            Field(nameof(Tile.Vector));
+            e.Set(second);
+            Field(nameof(Tile.Piece));
+            e.Set(piece);
+            e.Loop(K, () =>
+            {
+                e.Argument(B);
+                e.Argument(BStep);
+                e.ReadNative();
+                e.Add();
+                e.Set(at);
+                for (var v = 0; v < vectors; v++)
+                {
+                    e.LoadPieces(at, v == 0 ? null : second, piece, pieces);
+                    e.Set(row[v]);
+                }
+                for (var i = 0; i < rows; i++)
+                {
+                    e.Argument(A);
+                    e.Plus(i * sizeof(T));
+                    MultiplyAdd(i);
+                }
+                Advance(A, rows * sizeof(T));
+                Advance(BStep, sizeof(nint));
+            });
+        }
+
+        // The element of A behind the pointer on the stack times B's row.
+        void MultiplyAdd(int i)
+        {
+            e.Broadcast();
+            e.Set(x);
+            for (var v = 0; v < vectors; v++)
+            {
+                e.Get(x);
+                e.Get(row[v]);
+                e.Get(acc[i, v]);
+                e.Fma();
+                e.Set(acc[i, v]);
+            }
+        }
+
+        void AddTo(LocalBuilder sum)
+        {
+            e.Get(sum);
+            e.Get(x);
+            e.AddVectors();
+            e.Set(sum);
+        }
+
+        void Advance(int argument, int by)
+        {
+            e.Argument(argument);
+            e.Plus(by);
+            e.SetArgument(argument);
+        }
+
+        void Field(string name)
+        {
+            e.Argument(TileArgument);
+            e.Plus((int)Marshal.OffsetOf<Tile>(name));
+            e.ReadNative();
+        }
+
         void NextRow()
         {
             e.Get(c);
@@ -238,7 +320,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
         void Flag(int flag, Action body)
         {
-            e.Argument(End);
+            e.Argument(TileArgument);
             e.ReadNative();
             e.Constant(flag);
             e.And();

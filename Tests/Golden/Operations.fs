@@ -119,9 +119,34 @@ let private perceptron: Operation =
     fun _ x -> [| (x[0].Matmul(x[1]) + x[2]).Tanh().Matmul(x[3]) + x[4] |]
 
 /// Every operation that there is, by the name of its file.
+let private window (a: Attributes) =
+    Window(
+        Stride = PerAxis.op_Implicit (a.Ints "stride"),
+        Padding = Padding.op_Implicit (a.Ints "padding"),
+        Dilation = PerAxis.op_Implicit (a.Ints "dilation"),
+        Groups = a.Int "groups"
+    )
+
+let private bias (x: Tensor[]) : Tensor | null = if x.Length > 2 then x[2] else null
+
+let private convolution: Operation =
+    fun case x -> [| Tensor.Convolution(x[0], x[1], bias x, window case.Attributes) |]
+
+let private convolutionTransposed: Operation =
+    fun case x ->
+        let extra = PerAxis.op_Implicit (case.Attributes.Ints "output_padding")
+
+        [|
+            Tensor.ConvolutionTransposed(x[0], x[1], bias x, window case.Attributes, extra)
+        |]
+
 let all: Map<string, Operation> =
     Map
         [
+            "conv1d", convolution
+            "conv2d", convolution
+            "conv3d", convolution
+            "conv_transpose2d", convolutionTransposed
             // Arithmetic
             "add", two (fun x y -> x + y)
             "sub", two (fun x y -> x - y)

@@ -8,6 +8,7 @@ open Functional.Autodiff
 open Functional.Kernels
 open Functional.Tests
 open Functional.Tests.Laws.Numbers
+open Functional.Tests.Plain
 
 // ---- how far rounding may carry ----
 
@@ -36,6 +37,9 @@ let private roundsBesideInput = set [ "gelu"; "softmax"; "logSoftmax" ]
 
 /// Operations that add one after the other into the same place: n terms round by (n − 1)·u·Σ|x| at most (Higham, 2002).
 let private addsInTurn = set [ "putBack"; "scatterAdd" ]
+
+/// Operations that add up n products in turn, alike in sign and size when an example is stretched: between the √n of chance and the n of the worst case.
+let private sumsManyProducts = set [ "convolutionWeight" ]
 
 /// For each output and element how far it may move when inputs and steps are rounded to a relative precision: what the
 /// operation does to perturbed inputs, measured in float64, plus some units in the last place of the output itself.
@@ -74,6 +78,18 @@ let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
     let beside =
         if addsInTurn.Contains op.Name then
             float floats.Length / 4.0 * Array.sumBy abs floats
+        elif sumsManyProducts.Contains op.Name then
+            let terms =
+                exact
+                |> Array.map (fun t -> t.Count / max 1L outputs[0].Count)
+                |> Array.max
+                |> max 1L
+                |> float
+
+            terms
+            * sqrt terms
+            * (exact
+               |> Array.fold (fun m t -> m * (t.ToDoubles() |> Array.fold (fun m v -> max m (abs v)) 0.0)) 1.0)
         elif mixes x outputs || roundsBesideInput.Contains op.Name then
             // As many terms of that size meet in one output as there are more inputs than outputs.
             let fewest = outputs |> Array.map _.Count |> Array.min |> max 1L
@@ -102,7 +118,7 @@ let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
 
 // ---- the reference ----
 
-let private plain (x: Tensor) : Reference.Plain =
+let private plain (x: Tensor) : Plain =
     {
         Shape = x.Shape.ToArray()
         Values = x.ToDoubles()
@@ -113,20 +129,13 @@ let private referenceOf (op: Op) =
     | Some reference -> reference
     | None -> failtestNoStackf "'%s' has no entry in Tests/Reference.fs" op.Name
 
-let private against
-    (reference: Reference.Attributes -> Reference.Plain[] -> Reference.Plain[])
-    (sample: Drawn)
-    (x: Tensor[])
-    =
+let private against (reference: Attributes -> Plain[] -> Plain[]) (sample: Drawn) (x: Tensor[]) =
     let op = sample.Op
     let given = Array.map plain x
-    let expected = reference (Reference.Attributes sample.Attributes) given
+    let expected = reference (Attributes sample.Attributes) given
     let actual = op.Apply x
 
-    Array.iter2
-        (fun (before: Reference.Plain) (t: Tensor) -> unchanged "the input" before.Values (t.ToDoubles()))
-        given
-        x
+    Array.iter2 (fun (before: Plain) (t: Tensor) -> unchanged "the input" before.Values (t.ToDoubles())) given x
 
     Expect.equal actual.Length expected.Length "number of outputs"
 

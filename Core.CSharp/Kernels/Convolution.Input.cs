@@ -1,0 +1,182 @@
+using System.Numerics;
+
+namespace Functional.Kernels;
+
+// The adjoint with respect to the input, which is also the transposed convolution. An input element i with i + before = J·stride + phase is reached by the taps t
+// with t·dilation = q·stride + phase, from the output J − q. So each phase is a convolution of the output with some of the taps, without products by zero.
+internal static unsafe partial class Convolution<T>
+{
+    /// <summary>The inputs of one phase along one axis: J = First … Last.</summary>
+    private readonly struct PhaseAxis
+    {
+        internal readonly int First, Last;
+        private readonly int _phase;
+
+        internal PhaseAxis(in WindowAxis axis, int phase)
+        {
+            _phase = phase;
+            First = -FloorDivide(phase - axis.Before, axis.Stride);
+            Last = FloorDivide(axis.Input - 1 + axis.Before - phase, axis.Stride);
+        }
+
+        internal int Input(in WindowAxis axis, int j) => j * axis.Stride + _phase - axis.Before;
+
+        internal bool Reaches(in WindowAxis axis, int tap) => tap * axis.Dilation % axis.Stride == _phase;
+
+        private static int FloorDivide(int a, int b) => a >= 0 ? a / b : -((b - 1 - a) / b);
+    }
+
+    private struct Phase
+    {
+        internal int D, H, W, Depth;
+        internal nint Table, Weights;
+    }
+
+    private struct InputJob : IJob
+    {
+        internal ConvolutionSizes Sizes;
+        internal Lattice Lattice;
+        internal T* Y, Weights, X;
+        internal nint* Tables;
+        internal Phase[] Phases;
+        internal int Bands, Banded, Length, Start;
+        internal bool Accumulate;
+
+        public readonly void Run(int chunk)
+        {
+            var (image, band) = (chunk / Bands, chunk % Bands);
+            var axes = Sizes.Axes;
+            // The band's J along its axis.
+            var from = Start + band * Length;
+            var lattice = Lattice;
+            lattice.Axes[Banded].Origin = from - Reach(axes[Banded]);
+            nint row = axes[2].Input, plane = row * axes[1].Input;
+            var (source, target) = (Sizes.Target, Sizes.Source);
+            var buffer = (T*)Scratch.Get((Sizes.Outputs * lattice.Channel + Slack(lattice)
+                + Correlation<T>.StageSize(lattice.Axes[1].Count, lattice.Axes[2].Count, lattice.Row)) * sizeof(T));
+            var stage = buffer + Sizes.Outputs * lattice.Channel + Slack(lattice);
+            var steps = (plane * axes[0].Stride, row * axes[1].Stride);
+            var panels = new Panels(Sizes.Inputs, Height);
+            for (var group = 0; group < Sizes.Groups; group++)
+            {
+                lattice.Fill(Y + ((nint)image * Sizes.Groups + group) * Sizes.Outputs * source, source, Sizes.Outputs, buffer);
+                foreach (var phase in Phases)
+                {
+                    var (d, h, w) = (new PhaseAxis(axes[0], phase.D), new PhaseAxis(axes[1], phase.H), new PhaseAxis(axes[2], phase.W));
+                    var (d0, d1) = Within(0, d, from);
+                    var (h0, h1) = Within(1, h, from);
+                    var (w0, w1) = Within(2, w, from);
+                    if (d0 > d1 || h0 > h1 || w0 > w1) continue;
+                    new Correlation<T>
+                    {
+                        Buffer = buffer + (d0 - Reach(axes[0]) - lattice.Axes[0].Origin) * lattice.Plane + (h0 - Reach(axes[1]) - lattice.Axes[1].Origin) * lattice.Row
+                            + (w0 - Reach(axes[2]) - lattice.Axes[2].Origin),
+                        Stage = stage,
+                        Table = Tables + phase.Table,
+                        Depth = phase.Depth,
+                        Weights = Weights + phase.Weights + group * Sizes.Inputs * (nint)phase.Depth,
+                        Panels = panels,
+                        Planes = d1 - d0 + 1,
+                        Rows = h1 - h0 + 1,
+                        Columns = w1 - w0 + 1,
+                        BufferPlane = lattice.Plane,
+                        BufferRow = lattice.Row,
+                        Target = X + ((nint)image * Sizes.Groups + group) * Sizes.Inputs * target
+                            + d.Input(axes[0], d0) * plane + h.Input(axes[1], h0) * row + w.Input(axes[2], w0),
+                        TargetChannel = target,
+                        TargetPlane = steps.Item1,
+                        TargetRow = steps.Item2,
+                        TargetElement = axes[2].Stride,
+                        Accumulate = Accumulate,
+                    }.Run();
+                }
+            }
+        }
+
+        /// <summary>The phase's J along an axis that fall into the band.</summary>
+        private readonly (int From, int To) Within(int axis, in PhaseAxis phase, int from) =>
+            axis == Banded ? (Math.Max(phase.First, from), Math.Min(phase.Last, from + Length - 1)) : (phase.First, phase.Last);
+    }
+
+    /// <summary>How many outputs before J a tap may reach.</summary>
+    private static int Reach(in WindowAxis axis) => (axis.Kernel - 1) * axis.Dilation / axis.Stride;
+
+    /// <summary>x (+)= the adjoint of x ↦ x ⋆ w at y.</summary>
+    internal static void Input(in ConvolutionSizes sizes, T* y, T* w, T* x, bool accumulate)
+    {
+        if (sizes.Batch == 0 || sizes.Source == 0 || sizes.Inputs == 0) return;
+        var job = new InputJob { Sizes = sizes, Y = y, X = x, Accumulate = accumulate, Banded = Widest(sizes.Axes) };
+        Lattice lattice = default;
+        for (var i = 0; i < WindowAxes.Count; i++)
+        {
+            var axis = sizes.Axes[i];
+            var (first, last) = (int.MaxValue, int.MinValue);
+            for (var phase = 0; phase < axis.Stride; phase++)
+            {
+                var p = new PhaseAxis(axis, phase);
+                if (p.First > p.Last) continue;
+                (first, last) = (Math.Min(first, p.First), Math.Max(last, p.Last));
+            }
+            lattice.Axes[i] = new LatticeAxis { Input = axis.Output, Origin = first - Reach(axis), Stride = 1, Dilation = 1, Slots = 1, Count = last - first + 1 + Reach(axis) };
+        }
+        var banded = sizes.Axes[job.Banded];
+        job.Start = lattice.Axes[job.Banded].Origin + Reach(banded);
+        var extent = lattice.Axes[job.Banded].Count - Reach(banded);
+        job.Length = BandLength(extent, sizes.Batch, sizes.Outputs * lattice.Channel * sizeof(T) / lattice.Axes[job.Banded].Count, sizes.Work);
+        job.Bands = (extent + job.Length - 1) / job.Length;
+        lattice.Axes[job.Banded].Count = job.Length + Reach(banded);
+        job.Lattice = lattice;
+
+        nint taps = sizes.Taps, all = sizes.Outputs * taps;
+        var memory = SharedScratch.Rent(all * sizeof(nint) + sizes.Groups * sizes.Inputs * all * sizeof(T) + taps * sizeof(int));
+        job.Tables = (nint*)memory.Pointer;
+        job.Weights = (T*)(job.Tables + all);
+        job.Phases = MakePhases(sizes, lattice, w, job.Tables, job.Weights, (int*)(job.Weights + sizes.Groups * sizes.Inputs * all));
+        Each(sizes.Batch * job.Bands, sizes.Work, ref job);
+        SharedScratch.Return(memory);
+    }
+
+    /// <summary>The first axis with more than one input.</summary>
+    private static int Widest(in WindowAxes axes)
+    {
+        for (var i = 0; i < WindowAxes.Count; i++)
+            if (axes[i].Input > 1)
+                return i;
+        return WindowAxes.Count - 1;
+    }
+
+    private static Phase[] MakePhases(in ConvolutionSizes sizes, in Lattice lattice, T* w, nint* tables, T* weights, int* taps)
+    {
+        var (d, h, v) = (sizes.Axes[0], sizes.Axes[1], sizes.Axes[2]);
+        var phases = new Phase[d.Stride * h.Stride * v.Stride];
+        nint table = 0, packed = 0;
+        for (var number = 0; number < phases.Length; number++)
+        {
+            ref var phase = ref phases[number];
+            phase = new Phase { D = number / v.Stride / h.Stride, H = number / v.Stride % h.Stride, W = number % v.Stride, Table = table, Weights = packed };
+            var (pd, ph, pw) = (new PhaseAxis(d, phase.D), new PhaseAxis(h, phase.H), new PhaseAxis(v, phase.W));
+            var count = 0;
+            for (var t0 = 0; t0 < d.Kernel; t0++)
+                for (var t1 = 0; t1 < h.Kernel; t1++)
+                    for (var t2 = 0; t2 < v.Kernel; t2++)
+                        if (pd.Reaches(d, t0) && ph.Reaches(h, t1) && pw.Reaches(v, t2))
+                            taps[count++] = (t0 * h.Kernel + t1) * v.Kernel + t2;
+            phase.Depth = sizes.Outputs * count;
+            for (var o = 0; o < sizes.Outputs; o++)
+                for (var t = 0; t < count; t++)
+                {
+                    var (t0, t1, t2) = (taps[t] / v.Kernel / h.Kernel, taps[t] / v.Kernel % h.Kernel, taps[t] % v.Kernel);
+                    tables[table + (nint)o * count + t] = sizeof(T) * (o * lattice.Channel + (Reach(d) - t0 * d.Dilation / d.Stride) * lattice.Plane
+                        + (Reach(h) - t1 * h.Dilation / h.Stride) * lattice.Row + Reach(v) - t2 * v.Dilation / v.Stride);
+                }
+            for (nint group = 0; group < sizes.Groups; group++)
+            {
+                PackWeights(w + group * sizes.Outputs * sizes.Inputs * sizes.Taps, sizes.Taps, (nint)sizes.Inputs * sizes.Taps, sizes.Outputs, taps, count,
+                    new Panels(sizes.Inputs, Height), weights + packed);
+                packed += (nint)sizes.Inputs * phase.Depth;
+            }
+            table += phase.Depth;
+        }
+        return phases;
+    }
+}
