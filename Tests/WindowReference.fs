@@ -128,10 +128,114 @@ let private weightGradient (a: Attributes) (x: Plain[]) =
 
     [| weight |]
 
+// ---- pooling ----
+
+/// The windows of every axis: for each output the input elements, and how many a mean counts.
+let private pools (a: Attributes) (spatial: int[]) =
+    let each name =
+        match a.Ints name with
+        | [| one |] -> Array.replicate spatial.Length one
+        | several -> several
+
+    if a.Has "size" then
+        Array.map2
+            (fun n size ->
+                [|
+                    for o in 0 .. size - 1 do
+                        let elements = [| o * n / size .. ((o + 1) * n + size - 1) / size - 1 |]
+                        elements, elements.Length
+                |])
+            spatial
+            (each "size")
+    else
+        let kernel = each "kernel"
+        let w = windows a spatial kernel
+
+        Array.init spatial.Length (fun i ->
+            [|
+                for o in 0 .. w.Output[i] - 1 do
+                    let elements =
+                        [|
+                            for t in 0 .. kernel[i] - 1 do
+                                let at = o * w.Stride[i] - w.Before[i] + t * w.Dilation[i]
+
+                                if at >= 0 && at < spatial[i] then
+                                    at
+                        |]
+
+                    elements,
+                    (if a.Has "countPadding" && a.Flag "countPadding" then
+                         kernel[i]
+                     else
+                         elements.Length)
+            |])
+
+let rec private product (lists: int[][]) =
+    match lists with
+    | [||] -> [| [||] |]
+    | _ ->
+        [|
+            for first in lists[0] do
+                for rest in product lists[1..] do
+                    Array.append [| first |] rest
+        |]
+
+/// Every output's index with the indices of its window and the number that a mean divides by.
+let private overWindows a (image: int[]) (f: int[] -> int[][] -> float -> unit) =
+    let axes = pools a image[2..]
+
+    for index in indices (Array.append image[..1] (axes |> Array.map Array.length)) do
+        let chosen = Array.map2 (fun (axis: _[]) o -> axis[o]) axes index[2..]
+
+        let inside = product (Array.map fst chosen) |> Array.map (Array.append index[..1])
+
+        f index inside (chosen |> Array.map snd |> Array.fold (*) 1 |> float)
+
+let private pooledShape a (image: int[]) =
+    Array.append image[..1] (pools a image[2..] |> Array.map Array.length)
+
+let private maxPool (a: Attributes) (x: Plain[]) =
+    let values, places =
+        zeros (pooledShape a x[0].Shape), zeros (pooledShape a x[0].Shape)
+
+    overWindows a x[0].Shape (fun index inside _ ->
+        let largest = inside |> Array.maxBy (at x[0])
+        add values index (at x[0] largest)
+
+        add
+            places
+            index
+            (Array.fold2 (fun flat size i -> flat * size + i) 0 x[0].Shape[2..] largest[2..]
+             |> float))
+
+    [| values; places |]
+
+let private averagePool (a: Attributes) (x: Plain[]) =
+    let y = zeros (pooledShape a x[0].Shape)
+
+    overWindows a x[0].Shape (fun index inside count -> add y index ((inside |> Array.sumBy (at x[0])) / count))
+
+    [| y |]
+
+let private averageUnpool (a: Attributes) (x: Plain[]) =
+    let image = zeros (Array.append x[0].Shape[..1] (a.Ints "spatial"))
+
+    overWindows a image.Shape (fun index inside count ->
+        for element in inside do
+            add image element (at x[0] index / count))
+
+    [| image |]
+
 let all: Map<string, Attributes -> Plain[] -> Plain[]> =
     Map
         [
             "convolution", convolution
             "convolutionTransposed", transposed
             "convolutionWeight", weightGradient
+            "maxPool", maxPool
+            "adaptiveMaxPool", maxPool
+            "averagePool", averagePool
+            "adaptiveAveragePool", averagePool
+            "averageUnpool", averageUnpool
+            "adaptiveAverageUnpool", averageUnpool
         ]

@@ -102,6 +102,31 @@ let private rowwise =
             forwardBackward (fun x -> x[0].Softmax 1) [| normal 1 [ 1024; 1024 ] |])
     ]
 
+let private convolutions =
+    [
+        for inputs, outputs in [ 3, 32; 32, 64 ] do
+            let flop = 2.0 * 64.0 * 32.0 * 32.0 * float (inputs * outputs * 9)
+            let window = Window(Padding = 1)
+            let convolve (x: Tensor[]) = Tensor.Convolution(x[0], x[1], x[2], window)
+
+            let data () =
+                [|
+                    normal 1 [ 64; inputs; 32; 32 ]
+                    normal 2 [ outputs; inputs; 3; 3 ]
+                    normal 3 [ outputs ]
+                |]
+
+            { workload $"conv2d_64x{inputs}x32x32_{outputs}_fwd" (fun () ->
+                  let x = data ()
+                  forward (fun () -> convolve x)) with
+                Flop = flop
+            }
+
+            { workload $"conv2d_64x{inputs}x32x32_{outputs}_fwdbwd" (fun () -> forwardBackward convolve (data ())) with
+                Flop = 3.0 * flop
+            }
+    ]
+
 let private overhead =
     [
         { workload "overhead_add_chain" (fun () ->
@@ -171,6 +196,7 @@ let private workloads =
     @ additions
     @ sums
     @ rowwise
+    @ convolutions
     @ overhead
     @ training
     @ inference

@@ -140,6 +140,13 @@ let private convolutionTransposed: Operation =
             Tensor.ConvolutionTransposed(x[0], x[1], bias x, window case.Attributes, extra)
         |]
 
+let private pooling (f: Tensor -> PerAxis -> Window -> Tensor) =
+    told (fun a x ->
+        f
+            x
+            (PerAxis.op_Implicit (a.Ints "kernel_size"))
+            (Window(Stride = PerAxis.op_Implicit (a.Ints "stride"), Padding = Padding.op_Implicit (a.Ints "padding"))))
+
 let all: Map<string, Operation> =
     Map
         [
@@ -147,6 +154,9 @@ let all: Map<string, Operation> =
             "conv2d", convolution
             "conv3d", convolution
             "conv_transpose2d", convolutionTransposed
+            "max_pool2d", pooling (fun x kernel window -> x.MaxPool(kernel, window))
+            "avg_pool2d", pooling (fun x kernel window -> x.AveragePool(kernel, window))
+            "adaptive_avg_pool2d", told (fun a x -> x.AdaptiveAveragePool(PerAxis.op_Implicit (a.Ints "output_size")))
             // Arithmetic
             "add", two (fun x y -> x + y)
             "sub", two (fun x y -> x - y)
