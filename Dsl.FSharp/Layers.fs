@@ -106,6 +106,130 @@ type Layers private () =
             WithActivation = Some(fun activation _ parameters state x -> apply activation parameters x, state)
         }
 
+    // ---- windows over images [channels; spatial…], with one to three spatial axes ----
+
+    /// As many zeros around an image as give ⌈size/stride⌉ windows.
+    static member Same: Padding = Padding.Same
+
+    /// No zeros around an image.
+    static member Valid: Padding = Padding.Valid
+
+    /// A convolution (cross-correlation) with `channels` results: weight [channels; inputs / groups; kernel…], bias [channels].
+    /// Sizes are one number for all spatial axes, or an array with one for each; as many groups as channels make it depthwise.
+    static member conv
+        (
+            channels: int,
+            kernel: PerAxis,
+            ?stride: PerAxis,
+            ?pad: Padding,
+            ?dilation: PerAxis,
+            ?groups: int,
+            ?bias: bool,
+            ?weights: Initialiser,
+            ?biases: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        let window =
+            Window(
+                Stride = defaultArg stride (PerAxis()),
+                Padding = defaultArg pad Padding.Valid,
+                Dilation = defaultArg dilation (PerAxis()),
+                Groups = defaultArg groups 1
+            )
+
+        Convolutional.conv
+            (place file line)
+            channels
+            kernel
+            window
+            (defaultArg bias true)
+            (defaultArg weights Init.glorotUniform)
+            (defaultArg biases Init.zeros)
+
+    /// The transposed convolution, which makes images larger: weight [inputs; channels / groups; kernel…], bias [channels].
+    /// A spatial axis becomes (size − 1)·stride + kernel − padding + outputPadding, or size·stride with padding `Same`.
+    static member convTransposed
+        (
+            channels: int,
+            kernel: PerAxis,
+            ?stride: PerAxis,
+            ?pad: Padding,
+            ?outputPadding: PerAxis,
+            ?dilation: PerAxis,
+            ?groups: int,
+            ?bias: bool,
+            ?weights: Initialiser,
+            ?biases: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        let window =
+            Window(
+                Stride = defaultArg stride (PerAxis()),
+                Padding = defaultArg pad Padding.Valid,
+                Dilation = defaultArg dilation (PerAxis()),
+                Groups = defaultArg groups 1
+            )
+
+        Convolutional.convTransposed
+            (place file line)
+            channels
+            kernel
+            window
+            (defaultArg outputPadding (PerAxis()))
+            (defaultArg bias true)
+            (defaultArg weights Init.glorotUniform)
+            (defaultArg biases Init.zeros)
+
+    /// The largest element of each window; windows lie side by side unless `stride` says otherwise.
+    static member maxPool
+        (
+            kernel: PerAxis,
+            ?stride: PerAxis,
+            ?pad: Padding,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        let window =
+            Window(Stride = defaultArg stride (PerAxis()), Padding = defaultArg pad Padding.Valid)
+
+        Convolutional.pool "maxPool" (place file line) (fun x -> x.MaxPool(kernel, window))
+
+    /// The mean of each window; windows lie side by side unless `stride` says otherwise. Zeros of the padding count.
+    static member averagePool
+        (
+            kernel: PerAxis,
+            ?stride: PerAxis,
+            ?pad: Padding,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        let window =
+            Window(Stride = defaultArg stride (PerAxis()), Padding = defaultArg pad Padding.Valid)
+
+        Convolutional.pool "averagePool" (place file line) (fun x -> x.AveragePool(kernel, window))
+
+    /// The largest element of each of the windows that make the given spatial sizes.
+    static member adaptiveMaxPool
+        (size: PerAxis, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Convolutional.pool "adaptiveMaxPool" (place file line) (fun x -> x.AdaptiveMaxPool size)
+
+    /// The mean of each of the windows that make the given spatial sizes.
+    static member adaptiveAveragePool
+        (size: PerAxis, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Convolutional.pool "adaptiveAveragePool" (place file line) (fun x -> x.AdaptiveAveragePool size)
+
+    /// The mean of each channel: [channels; spatial…] becomes [channels].
+    static member globalAveragePool([<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Convolutional.pool "globalAveragePool" (place file line) (fun x -> x.Mean(Convolutional.spatialAxes x))
+
+    /// The largest element of each channel: [channels; spatial…] becomes [channels].
+    static member globalMaxPool([<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Convolutional.pool "globalMaxPool" (place file line) (fun x -> x.Max(Convolutional.spatialAxes x))
+
     // ---- shapes ----
 
     /// All axes of an example as one.

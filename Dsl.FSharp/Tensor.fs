@@ -170,6 +170,26 @@ module Tensor =
 
     /// x·w + b of x [n, in], w [in, out] and b [out], in one pass.
     let linear (w: Tensor) (b: Tensor) (x: Tensor) = Tensor.Linear(x, w, b)
+
+    /// The cross-correlation of images [N; C; spatial…] with a weight [O; C / groups; kernel…]: see `Tensor.Convolution`.
+    let convolution (window: Window) (w: Tensor) (x: Tensor) = Tensor.Convolution(x, w, null, window)
+
+    /// The adjoint of a convolution as an operation of its own: see `Tensor.ConvolutionTransposed`.
+    let convolutionTransposed (window: Window) (w: Tensor) (x: Tensor) =
+        Tensor.ConvolutionTransposed(x, w, null, window)
+
+    /// The largest element of windows of one size that lie side by side.
+    let maxPool (kernel: int) (x: Tensor) = x.MaxPool kernel
+
+    /// The mean of windows of one size that lie side by side.
+    let averagePool (kernel: int) (x: Tensor) = x.AveragePool kernel
+
+    /// The largest element of each of the windows that make the given spatial sizes.
+    let adaptiveMaxPool (size: int) (x: Tensor) = x.AdaptiveMaxPool size
+
+    /// The mean of each of the windows that make the given spatial sizes.
+    let adaptiveAveragePool (size: int) (x: Tensor) = x.AdaptiveAveragePool size
+
     let dot (b: Tensor) (a: Tensor) = a.Dot b
     let outer (b: Tensor) (a: Tensor) = a.Outer b
 

@@ -18,6 +18,9 @@ public readonly struct PerAxis
     /// <summary>Nothing said: the default of the place where it stands.</summary>
     internal bool IsDefault => _values is null;
 
+    /// <summary>The sizes of a window over so many axes; each must be 1 or more.</summary>
+    public int[] Sizes(int axes) => [.. Of("window", "the kernel", axes, 1, 1)];
+
     /// <summary>The numbers for so many axes.</summary>
     internal int[] Of(string op, string name, int axes, int @default, int least)
     {

@@ -107,7 +107,9 @@ let private convolutions =
         for inputs, outputs in [ 3, 32; 32, 64 ] do
             let flop = 2.0 * 64.0 * 32.0 * 32.0 * float (inputs * outputs * 9)
             let window = Window(Padding = 1)
-            let convolve (x: Tensor[]) = Tensor.Convolution(x[0], x[1], x[2], window)
+
+            let convolve (x: Tensor[]) =
+                Tensor.Convolution(x[0], x[1], x[2], window)
 
             let data () =
                 [|
@@ -125,6 +127,12 @@ let private convolutions =
             { workload $"conv2d_64x{inputs}x32x32_{outputs}_fwdbwd" (fun () -> forwardBackward convolve (data ())) with
                 Flop = 3.0 * flop
             }
+    ]
+
+let private pooling =
+    [
+        workload "maxpool2_64x32x32x32_fwdbwd" (fun () ->
+            forwardBackward (fun x -> x[0].MaxPool 2) [| normal 1 [ 64; 32; 32; 32 ] |])
     ]
 
 let private overhead =
@@ -180,6 +188,66 @@ let private training =
                     trainer.Step(xs[n % 8], ys[n % 509]) |> ignore)
     ]
 
+let private cifar (optimiser: Optimiser) network () =
+    let trainer =
+        Trainer(optimiser, Loss.crossEntropy, network (), key, [], Shape.Of [ 3; 32; 32 ])
+
+    let xs = Array.init 8 (fun i -> normal (100 + i) [ 64; 3; 32; 32 ])
+
+    let ys =
+        Array.init 509 (fun i -> key.Fold(1000 + i).Integers(Shape.Of [ 64 ], 0L, 10L))
+
+    let next = ref 0
+
+    fun () ->
+        let n = next.Value
+        next.Value <- n + 1
+        trainer.Step(xs[n % 8], ys[n % 509]) |> ignore
+
+/// The network of PyTorch's CIFAR-10 tutorial.
+let private tutorialCnn () =
+    input [ 3; 32; 32 ]
+    >=> conv (6, kernel = 5)
+    >=> relu
+    >=> maxPool 2
+    >=> conv (16, kernel = 5)
+    >=> relu
+    >=> maxPool 2
+    >=> flatten ()
+    >=> dense 120
+    >=> relu
+    >=> dense 84
+    >=> relu
+    >=> dense 10
+
+let private vgg () =
+    let block channels =
+        conv (channels, kernel = 3, pad = 1)
+        >=> relu
+        >=> conv (channels, kernel = 3, pad = 1)
+        >=> relu
+        >=> maxPool 2
+
+    input [ 3; 32; 32 ]
+    >=> block 32
+    >=> block 64
+    >=> flatten ()
+    >=> dense 256
+    >=> relu
+    >=> dense 10
+
+/// A peer's faster layout is compared, too: the same network under a second name.
+let private cnns =
+    [
+        for name, optimiser, network in
+            [
+                "train_cnn_cifar_b64_sgdm", Optim.momentum (0.001, momentum = 0.9), tutorialCnn
+                "train_cnn_vgg_b64_adam", Optim.adam 1e-3, vgg
+            ] do
+            workload name (cifar optimiser network)
+            workload $"{name}_nhwc" (cifar optimiser network)
+    ]
+
 let private inference =
     [
         for batch in [ 1; 256 ] ->
@@ -197,8 +265,10 @@ let private workloads =
     @ sums
     @ rowwise
     @ convolutions
+    @ pooling
     @ overhead
     @ training
+    @ cnns
     @ inference
 
 /// Runs the workloads whose names match and writes what compare tools read: {"results": {NAME: {"ms": median}}}.
