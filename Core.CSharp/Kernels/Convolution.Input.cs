@@ -39,12 +39,17 @@ internal static unsafe partial class Convolution<T>
         internal T* Y, Weights, X;
         internal nint* Tables;
         internal Phase[] Phases;
-        internal int Bands, Banded, Length, Start;
+        internal int Bands, Banded, Length, Start, Images;
         internal bool Accumulate;
 
         public readonly void Run(int chunk)
         {
-            var (image, band) = (chunk / Bands, chunk % Bands);
+            var first = chunk / Bands * Images;
+            for (var image = first; image < Math.Min(Sizes.Batch, first + Images); image++) Run(image, chunk % Bands);
+        }
+
+        private readonly void Run(int image, int band)
+        {
             var axes = Sizes.Axes;
             // The band's J along its axis.
             var from = Start + band * Length;
@@ -59,7 +64,9 @@ internal static unsafe partial class Convolution<T>
             var panels = new Panels(Sizes.Inputs, Height);
             for (var group = 0; group < Sizes.Groups; group++)
             {
-                lattice.Fill(Y + ((nint)image * Sizes.Groups + group) * Sizes.Outputs * source, source, Sizes.Outputs, buffer);
+                var y = Y + ((nint)image * Sizes.Groups + group) * Sizes.Outputs * source;
+                lattice.Fill(y, source, Sizes.Outputs, buffer);
+                var ahead = Next(image, Sizes.Batch, Images, Bands, y, Sizes.Groups * Sizes.Outputs * source, Correlation<T>.TileCount(target, panels) * Sizes.Groups);
                 foreach (var phase in Phases)
                 {
                     var (d, h, w) = (new PhaseAxis(axes[0], phase.D), new PhaseAxis(axes[1], phase.H), new PhaseAxis(axes[2], phase.W));
@@ -69,6 +76,7 @@ internal static unsafe partial class Convolution<T>
                     if (d0 > d1 || h0 > h1 || w0 > w1) continue;
                     new Correlation<T>
                     {
+                        Ahead = &ahead,
                         Buffer = buffer + (d0 - Reach(axes[0]) - lattice.Axes[0].Origin) * lattice.Plane + (h0 - Reach(axes[1]) - lattice.Axes[1].Origin) * lattice.Row
                             + (w0 - Reach(axes[2]) - lattice.Axes[2].Origin),
                         Stage = stage,
@@ -132,7 +140,8 @@ internal static unsafe partial class Convolution<T>
         job.Tables = (nint*)memory.Pointer;
         job.Weights = (T*)(job.Tables + all);
         job.Phases = MakePhases(sizes, lattice, w, job.Tables, job.Weights, (int*)(job.Weights + sizes.Groups * sizes.Inputs * all));
-        Each(sizes.Batch * job.Bands, sizes.Work, ref job);
+        job.Images = ImagesPerChunk(sizes.Batch, sizes.Work);
+        Each((sizes.Batch + job.Images - 1) / job.Images * job.Bands, sizes.Work, ref job);
         SharedScratch.Return(memory);
     }
 

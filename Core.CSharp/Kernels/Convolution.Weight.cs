@@ -37,8 +37,8 @@ internal static unsafe partial class Convolution<T>
 
             var banded = Sizes.Axes[Banded];
             var (grid, positions) = (Grid(Sizes, Banded, Length), Sizes.Target / banded.Output * Length);
-            var image = (T*)Scratch.Get((grid.Size * Sizes.Inputs + 64 + positions * (last - first)) * sizeof(T));
-            var packed = image + grid.Size * Sizes.Inputs + 64;
+            var image = (T*)Scratch.Get((grid.Size + 64 + positions * (last - first)) * sizeof(T));
+            var packed = image + grid.Size + 64;
             var panels = new Panels(last - first, Height);
             for (var n = firstImage; n < lastImage; n++)
                 for (nint group = 0; group < Sizes.Groups; group++)
@@ -49,13 +49,18 @@ internal static unsafe partial class Convolution<T>
                         var x = X + (n * Sizes.Groups + group) * Sizes.Inputs * Sizes.Source;
                         grid = Grid(Sizes, Banded, Length);
                         grid.Shift(Banded, from * banded.Stride);
-                        grid.Fill(x, Sizes.Source, Sizes.Inputs, image);
+                        grid.Fill(x, Sizes.Source, image);
                         var y = Y + ((n * Sizes.Groups + group) * Sizes.Outputs + first) * Sizes.Target + from * (Sizes.Target / banded.Output);
                         var target = sums + (group * Sizes.Outputs + first) * depth;
                         if (MicroKernels<T>.Available)
                         {
                             Packing<T>.PackRows(y, Sizes.Target, 1, panels, positions, packed);
-                            Products(grid, panels, positions, image, packed, target);
+                            var whole = length == banded.Output && n + 1 < lastImage;
+                            nint xs = Sizes.Groups * Sizes.Inputs * Sizes.Source, ys = Sizes.Groups * Sizes.Outputs * Sizes.Target;
+                            var tiles = panels.Count * ((positions + PositionSlab - 1) / PositionSlab) * ((depth + 2 * Emitter<T>.Lanes - 1) / (2 * Emitter<T>.Lanes)) * Sizes.Groups;
+                            var nextX = whole ? new Prefetch(x + xs, xs * sizeof(T), tiles) : default;
+                            var nextY = whole ? new Prefetch(y + ys, ys * sizeof(T), tiles) : default;
+                            Products(grid, panels, positions, image, packed, target, ref nextX, ref nextY);
                         }
                         else Portable(grid, last - first, positions, image, y, target);
                     }
@@ -63,17 +68,17 @@ internal static unsafe partial class Convolution<T>
 
         /// <summary>target[o, tap, input] += Σₚ y[p, o]·image[table[p] + tap, input]</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private readonly void Products(in ImageGrid grid, in Panels panels, nint positions, T* image, T* packed, T* target)
+        private readonly void Products(in ImageGrid grid, in Panels panels, nint positions, T* image, T* packed, T* target, ref Prefetch nextX, ref Prefetch nextY)
         {
             nint lanes = Emitter<T>.Lanes, depth = (nint)Sizes.Inputs * Sizes.Taps;
             var tile = new Tile { Flags = Tile.Accumulate, Vector = lanes * sizeof(T) };
-            var (rows, run) = TapRows();
+            var (rows, run) = TapRows(grid);
             for (nint slab = 0; slab < positions; slab += PositionSlab)
             {
                 var count = Math.Min(PositionSlab, positions - slab);
                 for (var r = 0; r < rows; r++)
                 {
-                    var taps = image + TapRow(grid, r) * Sizes.Inputs;
+                    var taps = image + TapRow(grid, r) * grid.Pixel;
                     for (nint j = 0; j < run; j += 2 * lanes)
                     {
                         var vectors = run - j > lanes ? 2 : 1;
@@ -84,6 +89,8 @@ internal static unsafe partial class Convolution<T>
                         {
                             var height = panels.Height(panel);
                             MicroKernels<T>.Gathering(height, vectors, tail < lanes, 1)(count, a + slab * height, 0, 0, taps + j, (nint)(Table + slab), c, depth * sizeof(T), &tile);
+                            nextX.Step();
+                            nextY.Step();
                             a += height * positions;
                             c += height * depth;
                         }
@@ -95,23 +102,30 @@ internal static unsafe partial class Convolution<T>
         private readonly void Portable(in ImageGrid grid, int outputs, nint positions, T* image, T* y, T* target)
         {
             nint depth = (nint)Sizes.Inputs * Sizes.Taps;
-            var (rows, run) = TapRows();
+            var (rows, run) = TapRows(grid);
             for (var o = 0; o < outputs; o++)
                 for (var r = 0; r < rows; r++)
                 {
-                    var taps = image + TapRow(grid, r) * Sizes.Inputs;
+                    var taps = image + TapRow(grid, r) * grid.Pixel;
                     for (nint p = 0; p < positions; p++)
                         Plain.AddScaled(y[o * Sizes.Target + p], taps + Table[p] / sizeof(T), target + o * depth + r * run, run);
                 }
         }
 
         /// <summary>Taps that follow each other in memory, with all their channels, make a row.</summary>
-        private readonly (int Rows, nint Run) TapRows() =>
-            Sizes.Axes[2].Dilation == 1 ? (Sizes.Taps / Sizes.Axes[2].Kernel, (nint)Sizes.Axes[2].Kernel * Sizes.Inputs) : (Sizes.Taps, Sizes.Inputs);
+        private readonly (int Rows, nint Run) TapRows(in ImageGrid grid)
+        {
+            var (d, w) = (Sizes.Axes[0], Sizes.Axes[2]);
+            return grid.Stacked ? (d.Kernel, w.Kernel * grid.Pixel)
+                : w.Dilation == 1 ? (Sizes.Taps / w.Kernel, (nint)w.Kernel * Sizes.Inputs)
+                : (Sizes.Taps, Sizes.Inputs);
+        }
 
+        /// <summary>The first pixel of a row of taps.</summary>
         private readonly nint TapRow(in ImageGrid grid, int row)
         {
             var (d, h, w) = (Sizes.Axes[0], Sizes.Axes[1], Sizes.Axes[2]);
+            if (grid.Stacked) return (nint)row * d.Dilation * grid.H * grid.W;
             nint column = 0;
             if (w.Dilation != 1)
             {
@@ -122,21 +136,33 @@ internal static unsafe partial class Convolution<T>
         }
     }
 
-    /// <summary>The part of an image with its borders that a band of windows reads, channels last.</summary>
+    /// <summary>The part of an image with its borders that a band of windows reads, channels last. Where a row of taps would not fill a vector the grid is stacked:
+    /// its rows are those of the output, and a pixel holds the channels of all its column's taps.</summary>
     private struct ImageGrid
     {
         internal int D, H, W;
-        private int _origin0, _origin1, _origin2;
-        private readonly int _input0, _input1, _input2;
 
-        internal ImageGrid(in WindowAxis d, in WindowAxis h, in WindowAxis w)
+        /// <summary>Elements of a pixel.</summary>
+        internal nint Pixel;
+
+        internal bool Stacked;
+        private int _origin0, _origin1, _origin2;
+        private readonly WindowAxis _d, _h, _w;
+        private readonly int _channels;
+
+        internal ImageGrid(in WindowAxis d, in WindowAxis h, in WindowAxis w, int channels)
         {
-            (D, H, W) = (Extent(d), Extent(h), Extent(w));
+            (_d, _h, _w, _channels) = (d, h, w, channels);
             (_origin0, _origin1, _origin2) = (-d.Before, -h.Before, -w.Before);
-            (_input0, _input1, _input2) = (d.Input, h.Input, w.Input);
+            Stacked = h.Kernel > 1 && w.Dilation == 1 && w.Kernel * channels <= Emitter<T>.Lanes;
+            (D, H, W) = (Extent(d), Stacked ? h.Output : Extent(h), Extent(w));
+            Pixel = Stacked ? (nint)h.Kernel * channels : channels;
         }
 
-        internal readonly nint Size => (nint)D * H * W;
+        internal readonly nint Size => (nint)D * H * W * Pixel;
+
+        /// <summary>Rows from one output to the next.</summary>
+        internal readonly int StrideH => Stacked ? 1 : _h.Stride;
 
         private static int Extent(in WindowAxis axis) => (axis.Output - 1) * axis.Stride + (axis.Kernel - 1) * axis.Dilation + 1;
 
@@ -147,26 +173,39 @@ internal static unsafe partial class Convolution<T>
             else _origin2 += by;
         }
 
-        /// <summary>target[d, h, w, c] = source[c, d, h, w], zero outside the image.</summary>
+        /// <summary>target[d, h, w, …] = source[c, d, h, w], zero outside the image.</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        internal readonly void Fill(T* source, nint channel, int channels, T* target)
+        internal readonly void Fill(T* source, nint channel, T* target)
         {
-            var (from, to) = (Math.Clamp(-_origin2, 0, W), Math.Clamp(_input2 - _origin2, 0, W));
             for (var d = 0; d < D; d++)
                 for (var h = 0; h < H; h++)
                 {
-                    var (i0, i1) = (d + _origin0, h + _origin1);
-                    if ((uint)i0 >= (uint)_input0 || (uint)i1 >= (uint)_input1 || from >= to) new Span<T>(target, W * channels).Clear();
-                    else
-                    {
-                        new Span<T>(target, from * channels).Clear();
-                        var row = source + ((nint)i0 * _input1 + i1) * _input2 + _origin2;
-                        for (nint w = from; w < to; w += Transposition.Tile)
-                            Transposition.Strip(Math.Min(Transposition.Tile, to - w), channels, row + w, channel, target + w * channels, channels);
-                        new Span<T>(target + to * channels, (W - to) * channels).Clear();
-                    }
-                    target += (nint)W * channels;
+                    if (!Stacked) Row(source, channel, d + _origin0, h + _origin1, target);
+                    for (var t = 0; t < _h.Kernel && Stacked; t++)
+                        Row(source, channel, d + _origin0, h * _h.Stride + t * _h.Dilation + _origin1, target + t * _channels);
+                    target += W * Pixel;
                 }
+        }
+
+        private readonly void Row(T* source, nint channel, int i0, int i1, T* target)
+        {
+            var inside = (uint)i0 < (uint)_d.Input && (uint)i1 < (uint)_h.Input;
+            var from = inside ? Math.Clamp(-_origin2, 0, W) : W;
+            var to = inside ? Math.Max(from, Math.Clamp(_w.Input - _origin2, 0, W)) : W;
+            Clear(target, 0, from);
+            var row = source + ((nint)i0 * _h.Input + i1) * _w.Input + _origin2;
+            for (nint w = from; w < to; w += Transposition.Tile)
+                Transposition.Strip(Math.Min(Transposition.Tile, to - w), _channels, row + w, channel, target + w * Pixel, Pixel);
+            Clear(target, to, W);
+        }
+
+        private readonly void Clear(T* target, nint from, nint to)
+        {
+            if (Pixel == _channels) new Span<T>(target + from * Pixel, (int)((to - from) * Pixel)).Clear();
+            else
+                for (var w = from; w < to; w++)
+                    for (nint c = 0; c < _channels; c++)
+                        target[w * Pixel + c] = T.Zero;
         }
     }
 
@@ -174,7 +213,7 @@ internal static unsafe partial class Convolution<T>
     {
         var axes = sizes.Axes;
         axes[banded].Output = length;
-        return new ImageGrid(axes[0], axes[1], axes[2]);
+        return new ImageGrid(axes[0], axes[1], axes[2], sizes.Inputs);
     }
 
     /// <summary>w (+)= the adjoint of w ↦ x ⋆ w at y.</summary>
@@ -189,7 +228,7 @@ internal static unsafe partial class Convolution<T>
         }
         var job = new WeightJob { Sizes = sizes, X = x, Y = y, Banded = sizes.Axes.Outermost };
         var banded = sizes.Axes[job.Banded];
-        var bytes = (Grid(sizes, job.Banded, banded.Output).Size * sizes.Inputs + sizes.Target * sizes.Outputs) * sizeof(T) / banded.Output;
+        var bytes = (Grid(sizes, job.Banded, banded.Output).Size + sizes.Target * sizes.Outputs) * sizeof(T) / banded.Output;
         job.Length = (int)Math.Clamp(2 * BandBytes / Math.Max(1, bytes), 1, banded.Output);
         // The blocks, hence the bits, depend on the sizes alone; their parts only share the work.
         job.Blocks = (int)Math.Clamp(BlockBytes / (count * sizeof(T)), 1, Math.Min(MostBlocks, sizes.Batch));
@@ -204,15 +243,15 @@ internal static unsafe partial class Convolution<T>
         {
             var (i, j, k) = (p / v.Output / h.Output, p / v.Output % h.Output, p % v.Output);
             if (job.Banded == 2) (i, j, k) = (0, 0, p);
-            job.Table[p] = ((i * d.Stride * grid.H + j * h.Stride) * grid.W + k * v.Stride) * sizes.Inputs * sizeof(T);
+            job.Table[p] = ((i * d.Stride * grid.H + j * grid.StrideH) * grid.W + k * v.Stride) * grid.Pixel * sizeof(T);
         }
         Each(job.Blocks * job.Parts, sizes.Work, ref job);
-        var finish = new FinishJob { Sizes = sizes, Sums = job.Sums, W = w, Blocks = job.Blocks, Accumulate = accumulate };
+        var finish = new FinishJob { Sizes = sizes, Sums = job.Sums, W = w, Blocks = job.Blocks, Stacked = grid.Stacked, Accumulate = accumulate };
         Each((sizes.Groups * sizes.Outputs + FinishJob.Rows - 1) / FinishJob.Rows, job.Blocks * (double)count, ref finish);
         SharedScratch.Return(memory);
     }
 
-    /// <summary>Adds the blocks' sums and turns [tap, input] into [input, tap].</summary>
+    /// <summary>Adds the blocks' sums and turns [tap, input], or the stacked [plane, column, row, input], into [input, tap].</summary>
     private struct FinishJob : IJob
     {
         internal const int Rows = 8;
@@ -220,25 +259,26 @@ internal static unsafe partial class Convolution<T>
         internal ConvolutionSizes Sizes;
         internal T* Sums, W;
         internal int Blocks;
-        internal bool Accumulate;
+        internal bool Accumulate, Stacked;
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public readonly void Run(int chunk)
         {
             nint depth = (nint)Sizes.Inputs * Sizes.Taps, count = (nint)Sizes.Groups * Sizes.Outputs * depth;
+            int rows = Sizes.Axes[1].Kernel, columns = Sizes.Axes[2].Kernel;
             for (nint o = chunk * Rows; o < Math.Min((nint)Sizes.Groups * Sizes.Outputs, (chunk + 1) * Rows); o++)
             {
                 var sum = Sums + o * depth;
                 for (nint block = 1; block < Blocks; block++)
                     Plain.AddScaled(T.One, sum + block * count, sum, depth);
                 var w = W + o * depth;
-                for (nint c = 0; c < Sizes.Inputs; c++)
-                    for (nint t = 0; t < Sizes.Taps; t++)
-                    {
-                        var value = sum[t * Sizes.Inputs + c];
-                        *w = Accumulate ? *w + value : value;
-                        w++;
-                    }
+                for (nint t = 0; t < Sizes.Taps; t++)
+                {
+                    var at = Stacked ? t / (rows * columns) * (rows * columns) + t % columns * rows + t / columns % rows : t;
+                    var from = sum + at * Sizes.Inputs;
+                    for (nint c = 0; c < Sizes.Inputs; c++)
+                        w[c * Sizes.Taps + t] = Accumulate ? w[c * Sizes.Taps + t] + from[c] : from[c];
+                }
             }
         }
     }

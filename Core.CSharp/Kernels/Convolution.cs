@@ -59,11 +59,16 @@ internal static unsafe partial class Convolution<T> where T : unmanaged, IBinary
         internal T* X, Weights, Bias, Y;
         internal nint* Table;
         internal bool Relu;
-        internal int Bands, Banded, Length;
+        internal int Bands, Banded, Length, Images;
 
         public readonly void Run(int chunk)
         {
-            var (image, band) = (chunk / Bands, chunk % Bands);
+            var first = chunk / Bands * Images;
+            for (var image = first; image < Math.Min(Sizes.Batch, first + Images); image++) Run(image, chunk % Bands);
+        }
+
+        private readonly void Run(int image, int band)
+        {
             var axes = Sizes.Axes;
             var from = band * Length;
             axes[Banded].Output = Math.Min(Length, axes[Banded].Output - from);
@@ -75,10 +80,13 @@ internal static unsafe partial class Convolution<T> where T : unmanaged, IBinary
             var panels = new Panels(Sizes.Outputs, Height);
             for (var group = 0; group < Sizes.Groups; group++)
             {
-                lattice.Fill(X + ((nint)image * Sizes.Groups + group) * Sizes.Inputs * source, source, Sizes.Inputs, buffer);
+                var x = X + ((nint)image * Sizes.Groups + group) * Sizes.Inputs * source;
+                lattice.Fill(x, source, Sizes.Inputs, buffer);
+                var ahead = Next(image, Sizes.Batch, Images, Bands, x, Sizes.Groups * Sizes.Inputs * source, Correlation<T>.TileCount(target, panels) * Sizes.Groups);
                 var first = group * Sizes.Outputs;
                 new Correlation<T>
                 {
+                    Ahead = &ahead,
                     Buffer = buffer,
                     Stage = buffer + Sizes.Inputs * lattice.Channel + Slack(lattice),
                     Table = Table,
@@ -103,7 +111,14 @@ internal static unsafe partial class Convolution<T> where T : unmanaged, IBinary
     }
 
     // The last tile of a grid may read rows that do not exist; their lanes are never stored.
-    private static nint Slack(in Lattice lattice) => 8 * lattice.Row + 64;
+    private static nint Slack(in Lattice lattice) => 16 * lattice.Row + 64;
+
+    /// <summary>Images per chunk: as many as leave each thread a few chunks, so that most images can be asked for ahead of their turn.</summary>
+    private static int ImagesPerChunk(int batch, double work) => work < ParallelAbove ? batch : Math.Max(1, batch / (4 * Workers.Count));
+
+    /// <summary>The next image of the same chunk, if there is one and images are not cut into bands.</summary>
+    private static Prefetch Next(int image, int batch, int images, int bands, T* current, nint size, nint tiles) =>
+        bands == 1 && (image + 1) % images != 0 && image + 1 < batch ? new(current + size, size * sizeof(T), tiles) : default;
 
     private static int Height => MicroKernels<T>.MaxRows;
 
@@ -134,7 +149,8 @@ internal static unsafe partial class Convolution<T> where T : unmanaged, IBinary
         for (var t = 0; t < taps; t++) order[t] = t;
         for (nint group = 0; group < sizes.Groups; group++)
             PackWeights(w + group * sizes.Outputs * depth, depth, taps, sizes.Inputs, order, taps, new Panels(sizes.Outputs, Height), job.Weights + group * sizes.Outputs * depth);
-        Each(sizes.Batch * job.Bands, sizes.Work, ref job);
+        job.Images = ImagesPerChunk(sizes.Batch, sizes.Work);
+        Each((sizes.Batch + job.Images - 1) / job.Images * job.Bands, sizes.Work, ref job);
         SharedScratch.Return(memory);
     }
 }

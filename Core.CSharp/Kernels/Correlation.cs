@@ -31,6 +31,10 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
     internal int Planes, Rows, Columns;
 
     internal nint BufferPlane, BufferRow;
+
+    /// <summary>What to ask for while the tiles are computed.</summary>
+    internal Prefetch* Ahead;
+
     internal nint TargetChannel, TargetPlane, TargetRow, TargetElement;
     internal bool Accumulate, Relu;
 
@@ -67,6 +71,9 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
         }
     }
 
+    /// <summary>About how many tiles a grid of so many positions has.</summary>
+    internal static nint TileCount(nint positions, in Panels panels) => panels.Count * (positions / (2 * Emitter<T>.Lanes) + 1);
+
     private readonly (Tiling Tiling, bool Staged) Choose()
     {
         nint lanes = Emitter<T>.Lanes;
@@ -82,7 +89,7 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Tiles(Tiling tiling, int height, T* weights, T* bias, T* buffer, T* target, nint channel, nint row, bool accumulate)
     {
-        nint lanes = Emitter<T>.Lanes;
+        nint lanes = Emitter<T>.Lanes, step = lanes * MicroKernels<T>.MostVectors(height);
         var tile = new Tile { Bias = bias };
         if (accumulate) tile.Flags |= Tile.Accumulate;
         if (bias != null) tile.Flags |= Tile.AddBias;
@@ -94,33 +101,34 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
                 tile.Vector = pieces * BufferRow * sizeof(T);
                 tile.Piece = BufferRow * sizeof(T);
                 var count = (nint)Rows * Columns;
-                for (nint p = 0; p < count; p += 2 * lanes)
+                for (nint p = 0; p < count; p += step)
                     Kernel(height, weights, buffer + p / Columns * BufferRow, target + p, channel, count - p, pieces, &tile);
                 break;
             case Tiling.Rows:
                 tile.Vector = lanes * sizeof(T);
                 for (var r = 0; r < Rows; r++)
-                    for (nint p = 0; p < Columns; p += 2 * lanes)
+                    for (nint p = 0; p < Columns; p += step)
                         Kernel(height, weights, buffer + r * BufferRow + p, target + r * row + p, channel, Columns - p, 1, &tile);
                 break;
             default:
                 tile.Vector = lanes * sizeof(T);
                 var length = (Rows - 1) * BufferRow + Columns;
-                for (nint p = 0; p < length; p += 2 * lanes)
+                for (nint p = 0; p < length; p += step)
                     Kernel(height, weights, buffer + p, target + p, channel, length - p, 1, &tile);
                 break;
         }
     }
 
-    /// <summary>One tile of one or two vectors, as far as <paramref name="left"/> positions are left.</summary>
+    /// <summary>One tile of as many vectors as fit, as far as <paramref name="left"/> positions are left.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private readonly void Kernel(int height, T* weights, T* buffer, T* target, nint channel, nint left, int pieces, Tile* tile)
     {
         nint lanes = Emitter<T>.Lanes;
-        var vectors = left > lanes ? 2 : 1;
+        var vectors = (int)Math.Min(MicroKernels<T>.MostVectors(height), (left + lanes - 1) / lanes);
         var tail = (int)Math.Min(lanes, left - (vectors - 1) * lanes);
         tile->Mask = MicroKernels<T>.Mask(tail);
         MicroKernels<T>.Gathering(height, vectors, tail < lanes, pieces)(Depth, weights, 0, 0, buffer, (nint)Table, target, channel * sizeof(T), tile);
+        Ahead->Step();
     }
 
     /// <summary>A row from the stage to where it belongs.</summary>

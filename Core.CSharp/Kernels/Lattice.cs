@@ -76,49 +76,70 @@ internal struct Lattice
                         for (var g0 = 0; g0 < d.Count; g0++)
                         {
                             var i0 = d.Origin + g0 * d.Stride + d.Phase(slot0);
-                            for (var g1 = 0; g1 < h.Count; g1++)
-                            {
-                                var i1 = h.Origin + g1 * h.Stride + h.Phase(slot1);
-                                if ((uint)i0 >= (uint)d.Input || (uint)i1 >= (uint)h.Input) new Span<T>(to, w.Count).Clear();
-                                else FillRow(image + ((nint)i0 * h.Input + i1) * w.Input, w.Input, w.Origin + w.Phase(slot2), w.Stride, to, w.Count);
-                                to += w.Count;
-                            }
+                            if ((uint)i0 >= (uint)d.Input) new Span<T>(to, h.Count * w.Count).Clear();
+                            else FillPlane(image + (nint)i0 * h.Input * w.Input, h, h.Phase(slot1), w, w.Phase(slot2), to);
+                            to += Plane;
                         }
         }
     }
 
-    /// <summary>target[g] = source[first + g·stride], zero outside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static unsafe void FillRow<T>(T* source, int size, int first, int stride, T* target, int count) where T : unmanaged
+    private static unsafe void FillPlane<T>(T* source, in LatticeAxis h, int phase1, in LatticeAxis w, int phase2, T* target) where T : unmanaged
     {
-        nint from = first >= 0 ? 0 : Math.Min(count, (stride - 1 - first) / stride);
-        nint to = first >= size ? from : Math.Max(from, Math.Min(count, (size - 1 - first) / stride + 1));
-        for (nint g = 0; g < from; g++) target[g] = default;
-        var p = source + first + from * stride;
-        var n = to - from;
-        var q = target + from;
+        nint count = w.Count;
+        // Columns from … to − 1 lie inside the image.
+        var first = w.Origin + phase2;
+        nint from = first >= 0 ? 0 : Math.Min(w.Count, (w.Stride - 1 - first) / w.Stride);
+        nint to = first >= w.Input ? from : Math.Max(from, Math.Min(w.Count, (w.Input - 1 - first) / w.Stride + 1));
+        for (nint g = 0; g < h.Count; g++)
+        {
+            var i = h.Origin + g * h.Stride + phase1;
+            if ((nuint)i >= (nuint)h.Input || from == to)
+                for (nint j = 0; j < count; j++) target[j] = default;
+            else
+            {
+                for (nint j = 0; j < from; j++) target[j] = default;
+                var row = source + i * w.Input + first + from * w.Stride;
+                if (w.Stride == 1) CopyRow(row, target + from, to - from);
+                else TakeRow(row, w.Stride, target + from, to - from);
+                for (var j = to; j < count; j++) target[j] = default;
+            }
+            target += count;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static unsafe void CopyRow<T>(T* source, T* target, nint n) where T : unmanaged
+    {
         nint i = 0;
-        if (stride == 1)
+        if (n >= Vector512<T>.Count)
         {
-            for (; i + Vector512<T>.Count <= n; i += Vector512<T>.Count) Vector512.Store(Vector512.Load(p + i), q + i);
-            if (Avx512F.IsSupported)
-            {
-                if (i < n) Lanes.Store(Lanes.Load(p + i, n - i), q + i, n - i);
-                i = n;
-            }
-            for (; i < n; i++) q[i] = p[i];
+            for (; i < n - Vector512<T>.Count; i += Vector512<T>.Count) Vector512.Store(Vector512.Load(source + i), target + i);
+            // The last vector may overlap the one before it.
+            i = n - Vector512<T>.Count;
+            Vector512.Store(Vector512.Load(source + i), target + i);
         }
+        else if (Avx512F.IsSupported) Lanes.Store(Lanes.Load(source, n), target, n);
         else
+            for (; i < n; i++) target[i] = source[i];
+    }
+
+    /// <summary>target[i] = source[i·stride]</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static unsafe void TakeRow<T>(T* source, nint stride, T* target, nint n) where T : unmanaged
+    {
+        nint i = 0;
+        if (stride == 2 && sizeof(T) == 4 && Avx512F.IsSupported)
         {
-            if (stride == 2 && sizeof(T) == 4 && Avx512F.IsSupported)
+            var even = Vector512<int>.Indices * 2;
+            // The last of 32 elements is not needed and may not exist.
+            for (; i < n; i += 16)
             {
-                var even = Vector512<int>.Indices * 2;
-                // The last of 32 elements is not needed and may not exist.
-                for (; i + 16 <= n; i += 16)
-                    Avx512F.PermuteVar16x32x2(Vector512.Load((int*)(p + 2 * i)), even, Lanes.Load((int*)(p + 2 * i) + 16, 15)).Store((int*)(q + i));
+                var left = Math.Min(16, n - i);
+                var (low, high) = (Lanes.Load((int*)(source + 2 * i), 2 * left - 1), Lanes.Load((int*)(source + 2 * i) + 16, 2 * left - 17));
+                Lanes.Store(Avx512F.PermuteVar16x32x2(low, even, high), (int*)(target + i), left);
             }
-            for (; i < n; i++) q[i] = p[i * stride];
         }
-        for (nint g = to; g < count; g++) target[g] = default;
+        for (; i < n; i++) target[i] = source[i * stride];
     }
 }

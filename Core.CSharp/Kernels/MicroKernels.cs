@@ -21,7 +21,7 @@ internal unsafe struct Tile
     /// <summary>A vector of which the lanes that exist in the tile's last vector are set.</summary>
     internal void* Mask;
 
-    /// <summary>Bytes from the first to the second vector of a gathered row of B.</summary>
+    /// <summary>Bytes from vector to vector of a gathered row of B.</summary>
     internal nint Vector;
 
     /// <summary>Bytes between the pieces of which a gathered vector consists.</summary>
@@ -32,7 +32,7 @@ internal unsafe struct Tile
 /// Where B is gathered, A is a packed panel, and <paramref name="bStep"/> is the address of a table: for every k the bytes from <paramref name="b"/> to B's row.</summary>
 internal unsafe delegate void MicroKernel(nint k, void* a, nint aRow, nint aStep, void* b, nint bStep, void* c, nint cRow, Tile* tile);
 
-/// <summary>The family of emitted micro-kernels: 1 … MaxRows rows times one or two vectors, with or without a mask on the last vector.
+/// <summary>The family of emitted micro-kernels: 1 … MaxRows rows times one or two vectors (few rows: up to four), with or without a mask on the last vector.
 /// 14 x 2 vectors of 512 bits use 28 accumulators of 32 registers; 6 x 2 of 256 bits use 12 of 16.
 /// A matrix product steps through B's rows by a stride. A convolution gathers them: each row of B is a window's tap, somewhere in the image,
 /// and a vector may consist of 2 or 4 pieces where the image's rows are shorter than a vector.</summary>
@@ -46,7 +46,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     private const int Strided = 0;
 
-    private static readonly MicroKernel?[] Family = new MicroKernel?[4 * 4 * (14 + 1)];
+    private static readonly MicroKernel?[] Family = new MicroKernel?[32 * (14 + 1)];
 
     // Row i holds the mask of i lanes, for float as for double: all bits set below lane i.
     private static readonly T* Masks = MakeMasks();
@@ -56,12 +56,15 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
     /// <summary>The kernel of a matrix product.</summary>
     internal static MicroKernel Get(int rows, int vectors, bool masked) => Get(rows, vectors, masked, Strided);
 
+    /// <summary>Vectors of a gathered row: four where there are few rows, whose sums alone would not keep the multipliers busy.</summary>
+    internal static int MostVectors(int rows) => rows <= (Avx512F.IsSupported ? 6 : 2) ? 4 : 2;
+
     /// <summary>The kernel that gathers B's rows by a table, each vector in 1, 2 or 4 pieces.</summary>
     internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces) => Get(rows, vectors, masked, pieces == 4 ? 3 : pieces);
 
     private static MicroKernel Get(int rows, int vectors, bool masked, int source)
     {
-        var index = 16 * rows + 4 * source + 2 * (vectors - 1) + (masked ? 1 : 0);
+        var index = 32 * rows + 8 * source + 2 * (vectors - 1) + (masked ? 1 : 0);
         // Two threads may emit the same kernel at once; either is right.
         return Family[index] ??= Emit(rows, vectors, masked, source);
     }
@@ -234,9 +237,16 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         void GatheredProducts()
         {
             var pieces = source == 3 ? 4 : source;
-            var (second, piece, at) = (e.NewOffset(), e.NewOffset(), e.NewPointer());
-            Field(nameof(Tile.Vector));
-            e.Set(second);
+            var (piece, at) = (e.NewOffset(), e.NewPointer());
+            var distance = new LocalBuilder[vectors];
+            for (var v = 1; v < vectors; v++)
+            {
+                distance[v] = e.NewOffset();
+                Field(nameof(Tile.Vector));
+                e.Constant(v);
+                e.Multiply();
+                e.Set(distance[v]);
+            }
             Field(nameof(Tile.Piece));
             e.Set(piece);
             e.Loop(K, () =>
@@ -248,7 +258,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
                 e.Set(at);
                 for (var v = 0; v < vectors; v++)
                 {
-                    e.LoadPieces(at, v == 0 ? null : second, piece, pieces);
+                    e.LoadPieces(at, v == 0 ? null : distance[v], piece, pieces);
                     e.Set(row[v]);
                 }
                 for (var i = 0; i < rows; i++)

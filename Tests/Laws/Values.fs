@@ -39,7 +39,12 @@ let private roundsBesideInput = set [ "gelu"; "softmax"; "logSoftmax" ]
 let private addsInTurn = set [ "putBack"; "scatterAdd" ]
 
 /// Operations that add up n products in turn, alike in sign and size when an example is stretched: between the √n of chance and the n of the worst case.
-let private sumsManyProducts = set [ "convolutionWeight" ]
+let private sumsProducts =
+    set [ "convolution"; "convolutionTransposed"; "convolutionWeight" ]
+
+/// As matrices m x k and k x n have √(mk·kn/mn) = k products for each result; a window's taps add some.
+let private productsPerResult (x: Tensor[]) (y: Tensor) =
+    3.0 * sqrt (float x[0].Count * float x[1].Count / float (max 1L y.Count))
 
 /// For each output and element how far it may move when inputs and steps are rounded to a relative precision: what the
 /// operation does to perturbed inputs, measured in float64, plus some units in the last place of the output itself.
@@ -78,18 +83,11 @@ let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
     let beside =
         if addsInTurn.Contains op.Name then
             float floats.Length / 4.0 * Array.sumBy abs floats
-        elif sumsManyProducts.Contains op.Name then
-            let terms =
-                exact
-                |> Array.map (fun t -> t.Count / max 1L outputs[0].Count)
-                |> Array.max
-                |> max 1L
-                |> float
+        elif sumsProducts.Contains op.Name then
+            let largest (t: Tensor) =
+                t.ToDoubles() |> Array.fold (fun m v -> max m (abs v)) 0.0
 
-            terms
-            * sqrt terms
-            * (exact
-               |> Array.fold (fun m t -> m * (t.ToDoubles() |> Array.fold (fun m v -> max m (abs v)) 0.0)) 1.0)
+            productsPerResult exact outputs[0] ** 1.5 * largest exact[0] * largest exact[1]
         elif mixes x outputs || roundsBesideInput.Contains op.Name then
             // As many terms of that size meet in one output as there are more inputs than outputs.
             let fewest = outputs |> Array.map _.Count |> Array.min |> max 1L
