@@ -8,13 +8,16 @@ namespace Functional.Kernels;
 // a table says where the position's window begins. Blocks of images have sums of their own, added up in order at the end.
 internal static unsafe partial class Convolution<T>
 {
-    // Positions per pass over a tile: the panel of y and the image's rows stay in L1.
+    // Positions per pass over a tile: the rows of y and of the image stay in L1.
     private const int PositionSlab = 256;
 
     private const int MostBlocks = 8;
 
     // The blocks' sums together.
     private const nint BlockBytes = 32 << 20;
+
+    // Rows of y are read where they are; often they lie a multiple of a page apart, and then no more of them than a set of L1 has ways stay there.
+    private static int Rows => Math.Min(10, Height);
 
     private struct WeightJob : IJob
     {
@@ -37,9 +40,8 @@ internal static unsafe partial class Convolution<T>
 
             var banded = Sizes.Axes[Banded];
             var (grid, positions) = (Grid(Sizes, Banded, Length), Sizes.Target / banded.Output * Length);
-            var image = (T*)Scratch.Get((grid.Size + 64 + positions * (last - first)) * sizeof(T));
-            var packed = image + grid.Size + 64;
-            var panels = new Panels(last - first, Height);
+            var image = (T*)Scratch.Get((grid.Size + 64) * sizeof(T));
+            var panels = new Panels(last - first, Rows);
             for (var n = firstImage; n < lastImage; n++)
                 for (nint group = 0; group < Sizes.Groups; group++)
                     for (var from = 0; from < banded.Output; from += Length)
@@ -54,21 +56,20 @@ internal static unsafe partial class Convolution<T>
                         var target = sums + (group * Sizes.Outputs + first) * depth;
                         if (MicroKernels<T>.Available)
                         {
-                            Packing<T>.PackRows(y, Sizes.Target, 1, panels, positions, packed);
                             var whole = length == banded.Output && n + 1 < lastImage;
                             nint xs = Sizes.Groups * Sizes.Inputs * Sizes.Source, ys = Sizes.Groups * Sizes.Outputs * Sizes.Target;
                             var tiles = panels.Count * ((positions + PositionSlab - 1) / PositionSlab) * ((depth + 2 * Emitter<T>.Lanes - 1) / (2 * Emitter<T>.Lanes)) * Sizes.Groups;
                             var nextX = whole ? new Prefetch(x + xs, xs * sizeof(T), tiles) : default;
                             var nextY = whole ? new Prefetch(y + ys, ys * sizeof(T), tiles) : default;
-                            Products(grid, panels, positions, image, packed, target, ref nextX, ref nextY);
+                            Products(grid, panels, positions, image, y, target, ref nextX, ref nextY);
                         }
                         else Portable(grid, last - first, positions, image, y, target);
                     }
         }
 
-        /// <summary>target[o, tap, input] += Σₚ y[p, o]·image[table[p] + tap, input]</summary>
+        /// <summary>target[o, tap, input] += Σₚ y[o, p]·image[table[p] + tap, input]</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private readonly void Products(in ImageGrid grid, in Panels panels, nint positions, T* image, T* packed, T* target, ref Prefetch nextX, ref Prefetch nextY)
+        private readonly void Products(in ImageGrid grid, in Panels panels, nint positions, T* image, T* y, T* target, ref Prefetch nextX, ref Prefetch nextY)
         {
             nint lanes = Emitter<T>.Lanes, depth = (nint)Sizes.Inputs * Sizes.Taps;
             var tile = new Tile { Flags = Tile.Accumulate, Vector = lanes * sizeof(T) };
@@ -84,14 +85,14 @@ internal static unsafe partial class Convolution<T>
                         var vectors = run - j > lanes ? 2 : 1;
                         var tail = (int)Math.Min(lanes, run - j - (vectors - 1) * lanes);
                         tile.Mask = MicroKernels<T>.Mask(tail);
-                        T* a = packed, c = target + r * run + j;
+                        T* a = y + slab, c = target + r * run + j;
                         for (nint panel = 0; panel < panels.Count; panel++)
                         {
                             var height = panels.Height(panel);
-                            MicroKernels<T>.Gathering(height, vectors, tail < lanes, 1)(count, a + slab * height, 0, 0, taps + j, (nint)(Table + slab), c, depth * sizeof(T), &tile);
+                            MicroKernels<T>.GatheringRows(height, vectors, tail < lanes)(count, a, Sizes.Target * sizeof(T), 0, taps + j, (nint)(Table + slab), c, depth * sizeof(T), &tile);
                             nextX.Step();
                             nextY.Step();
-                            a += height * positions;
+                            a += height * Sizes.Target;
                             c += height * depth;
                         }
                     }
@@ -187,6 +188,7 @@ internal static unsafe partial class Convolution<T>
                 }
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private readonly void Row(T* source, nint channel, int i0, int i1, T* target)
         {
             var inside = (uint)i0 < (uint)_d.Input && (uint)i1 < (uint)_h.Input;
@@ -194,7 +196,11 @@ internal static unsafe partial class Convolution<T>
             var to = inside ? Math.Max(from, Math.Clamp(_w.Input - _origin2, 0, W)) : W;
             Clear(target, 0, from);
             var row = source + ((nint)i0 * _h.Input + i1) * _w.Input + _origin2;
-            for (nint w = from; w < to; w += Transposition.Tile)
+            // A handful of channels is not worth a transposition in registers.
+            for (nint c = 0; c < _channels && _channels <= 4; c++)
+                for (nint w = from; w < to; w++)
+                    target[w * Pixel + c] = row[c * channel + w];
+            for (nint w = from; w < to && _channels > 4; w += Transposition.Tile)
                 Transposition.Strip(Math.Min(Transposition.Tile, to - w), _channels, row + w, channel, target + w * Pixel, Pixel);
             Clear(target, to, W);
         }
@@ -232,7 +238,7 @@ internal static unsafe partial class Convolution<T>
         job.Length = (int)Math.Clamp(2 * BandBytes / Math.Max(1, bytes), 1, banded.Output);
         // The blocks, hence the bits, depend on the sizes alone; their parts only share the work.
         job.Blocks = (int)Math.Clamp(BlockBytes / (count * sizeof(T)), 1, Math.Min(MostBlocks, sizes.Batch));
-        job.Parts = job.Blocks >= 2 * Workers.Count ? 1 : Math.Clamp(sizes.Outputs / Height, 1, Workers.Count);
+        job.Parts = job.Blocks >= 2 * Workers.Count ? 1 : Math.Clamp(sizes.Outputs / Rows, 1, Workers.Count);
         var grid = Grid(sizes, job.Banded, job.Length);
         var positions = sizes.Target / banded.Output * job.Length;
         var memory = SharedScratch.Rent(positions * sizeof(nint) + job.Blocks * count * sizeof(T));

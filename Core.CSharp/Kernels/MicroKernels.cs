@@ -29,7 +29,7 @@ internal unsafe struct Tile
 }
 
 /// <summary>C[rows, columns] (+)= A·B for one tile held in registers: A by two strides, B and C by rows; strides in bytes. When not accumulating, C is never read.
-/// Where B is gathered, A is a packed panel, and <paramref name="bStep"/> is the address of a table: for every k the bytes from <paramref name="b"/> to B's row.</summary>
+/// Where B is gathered, A is a packed panel or lies in rows, and <paramref name="bStep"/> is the address of a table: for every k the bytes from <paramref name="b"/> to B's row.</summary>
 internal unsafe delegate void MicroKernel(nint k, void* a, nint aRow, nint aStep, void* b, nint bStep, void* c, nint cRow, Tile* tile);
 
 /// <summary>The family of emitted micro-kernels: 1 … MaxRows rows times one or two vectors (few rows: up to four), with or without a mask on the last vector.
@@ -44,9 +44,10 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     internal static readonly int MaxRows = Avx512F.IsSupported ? 14 : 6;
 
-    private const int Strided = 0;
+    // Where the rows of B come from, and how A lies.
+    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4;
 
-    private static readonly MicroKernel?[] Family = new MicroKernel?[32 * (14 + 1)];
+    private static readonly MicroKernel?[] Family = new MicroKernel?[40 * (14 + 1)];
 
     // Row i holds the mask of i lanes, for float as for double: all bits set below lane i.
     private static readonly T* Masks = MakeMasks();
@@ -60,11 +61,14 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
     internal static int MostVectors(int rows) => rows <= (Avx512F.IsSupported ? 6 : 2) ? 4 : 2;
 
     /// <summary>The kernel that gathers B's rows by a table, each vector in 1, 2 or 4 pieces.</summary>
-    internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces) => Get(rows, vectors, masked, pieces == 4 ? 3 : pieces);
+    internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces) => Get(rows, vectors, masked, pieces == 4 ? GatheredQuarters : pieces);
+
+    /// <summary>The kernel that gathers B's rows by a table and reads A's rows, whose elements lie side by side, where they are.</summary>
+    internal static MicroKernel GatheringRows(int rows, int vectors, bool masked) => Get(rows, vectors, masked, GatheredRows);
 
     private static MicroKernel Get(int rows, int vectors, bool masked, int source)
     {
-        var index = 32 * rows + 8 * source + 2 * (vectors - 1) + (masked ? 1 : 0);
+        var index = 40 * rows + 8 * source + 2 * (vectors - 1) + (masked ? 1 : 0);
         // Two threads may emit the same kernel at once; either is right.
         return Family[index] ??= Emit(rows, vectors, masked, source);
     }
@@ -182,8 +186,8 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         e.Return();
         return method.CreateDelegate<MicroKernel>();
 
-        // A by two strides: one pointer per three rows, and the row stride once and twice, address all rows with two-register modes.
-        void StridedProducts()
+        // One pointer per three rows of A, and the row stride once and twice, address all rows with two-register modes.
+        (LocalBuilder[] Pointers, LocalBuilder Twice) RowPointers()
         {
             var pointers = new LocalBuilder[(rows + 2) / 3];
             var twice = e.NewOffset();
@@ -201,6 +205,21 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
                 e.Add();
                 e.Set(pointers[p]);
             }
+            return (pointers, twice);
+        }
+
+        void Row(int i, LocalBuilder[] pointers, LocalBuilder twice)
+        {
+            e.Get(pointers[i / 3]);
+            if (i % 3 == 1) e.Argument(ARow);
+            if (i % 3 == 2) e.Get(twice);
+            if (i % 3 != 0) e.Add();
+        }
+
+        // A by two strides.
+        void StridedProducts()
+        {
+            var (pointers, twice) = RowPointers();
             e.Loop(K, () =>
             {
                 for (var v = 0; v < vectors; v++)
@@ -213,10 +232,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
                 }
                 for (var i = 0; i < rows; i++)
                 {
-                    e.Get(pointers[i / 3]);
-                    if (i % 3 == 1) e.Argument(ARow);
-                    if (i % 3 == 2) e.Get(twice);
-                    if (i % 3 != 0) e.Add();
+                    Row(i, pointers, twice);
                     MultiplyAdd(i);
                 }
                 foreach (var pointer in pointers)
@@ -233,10 +249,11 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
             });
         }
 
-        // A is packed, so its elements lie at fixed distances; the table says where B's next row is. Lanes beyond the mask are read but never stored.
+        // Of a packed A the elements lie at fixed distances; the table says where B's next row is. Lanes beyond the mask are read but never stored.
         void GatheredProducts()
         {
-            var pieces = source == 3 ? 4 : source;
+            var pieces = source switch { GatheredHalves => 2, GatheredQuarters => 4, _ => 1 };
+            var (pointers, twice) = source == GatheredRows ? RowPointers() : ([], null!);
             var (piece, at) = (e.NewOffset(), e.NewPointer());
             var distance = new LocalBuilder[vectors];
             for (var v = 1; v < vectors; v++)
@@ -263,11 +280,21 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
                 }
                 for (var i = 0; i < rows; i++)
                 {
-                    e.Argument(A);
-                    e.Plus(i * sizeof(T));
+                    if (source == GatheredRows) Row(i, pointers, twice);
+                    else
+                    {
+                        e.Argument(A);
+                        e.Plus(i * sizeof(T));
+                    }
                     MultiplyAdd(i);
                 }
-                Advance(A, rows * sizeof(T));
+                foreach (var pointer in pointers)
+                {
+                    e.Get(pointer);
+                    e.Plus(sizeof(T));
+                    e.Set(pointer);
+                }
+                if (source != GatheredRows) Advance(A, rows * sizeof(T));
                 Advance(BStep, sizeof(nint));
             });
         }
