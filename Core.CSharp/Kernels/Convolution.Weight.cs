@@ -72,7 +72,7 @@ internal static unsafe partial class Convolution<T>
         private readonly void Products(in ImageGrid grid, in Panels panels, nint positions, T* image, T* y, T* target, ref Prefetch nextX, ref Prefetch nextY)
         {
             nint lanes = Emitter<T>.Lanes, depth = (nint)Sizes.Inputs * Sizes.Taps;
-            var tile = new Tile { Flags = Tile.Accumulate, Vector = lanes * sizeof(T) };
+            var tile = new Tile { Flags = Tile.Accumulate, Vector = lanes * sizeof(T), TargetVector = lanes * sizeof(T) };
             var (rows, run) = TapRows(grid);
             for (nint slab = 0; slab < positions; slab += PositionSlab)
             {

@@ -9,11 +9,12 @@ namespace Functional.Kernels;
 internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     /// <summary>How a tile's vectors lie in the grid. Whole: rows are a vector or its half or quarter long, and none is cut.
-    /// Rows: along a row, the last vector cut short. Flat: across the ends of rows, whose gaps are dropped afterwards.</summary>
+    /// Rows: along a row, the last vector cut short. Columns: a vector is a row, cut short. Flat: across the ends of rows, whose gaps are dropped afterwards.</summary>
     private enum Tiling
     {
         Whole,
         Rows,
+        Columns,
         Flat,
     }
 
@@ -79,18 +80,21 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
         nint lanes = Emitter<T>.Lanes;
         var whole = Rows > 1 && lanes % Columns == 0 && lanes / Columns is 1 or 2 or 4 && (Columns * sizeof(T)) % 16 == 0;
         if (whole) return (Tiling.Whole, TargetElement != 1 || TargetRow != Columns);
+        var dense = TargetElement != 1 || TargetRow == Columns;
+        var tiling = dense && Rows > 1 && Columns < lanes && 2 * Columns >= lanes ? Tiling.Columns : Tiling.Rows;
         var byRows = Rows * ((Columns + lanes - 1) / lanes);
         var flat = ((Rows - 1) * BufferRow + Columns + lanes - 1) / lanes;
         // The detour over the stage costs about a tenth.
-        if (TargetElement == 1) return 10 * byRows <= 11 * flat ? (Tiling.Rows, false) : (Tiling.Flat, true);
-        return byRows <= flat ? (Tiling.Rows, true) : (Tiling.Flat, true);
+        if (TargetElement == 1) return 10 * byRows <= 11 * flat ? (tiling, false) : (Tiling.Flat, true);
+        return byRows <= flat ? (tiling, true) : (Tiling.Flat, true);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private readonly void Tiles(Tiling tiling, int height, T* weights, T* bias, T* buffer, T* target, nint channel, nint row, bool accumulate)
     {
-        nint lanes = Emitter<T>.Lanes, step = lanes * MicroKernels<T>.MostVectors(height);
-        var tile = new Tile { Bias = bias };
+        var most = MicroKernels<T>.MostVectors(height);
+        nint lanes = Emitter<T>.Lanes, step = lanes * most;
+        var tile = new Tile { Bias = bias, TargetVector = lanes * sizeof(T) };
         if (accumulate) tile.Flags |= Tile.Accumulate;
         if (bias != null) tile.Flags |= Tile.AddBias;
         if (Relu) tile.Flags |= Tile.ApplyRelu;
@@ -102,32 +106,43 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
                 tile.Piece = BufferRow * sizeof(T);
                 var count = (nint)Rows * Columns;
                 for (nint p = 0; p < count; p += step)
-                    Kernel(height, weights, buffer + p / Columns * BufferRow, target + p, channel, count - p, pieces, &tile);
+                    Kernel(height, weights, buffer + p / Columns * BufferRow, target + p, channel, Cut(count - p, most), pieces, &tile);
                 break;
             case Tiling.Rows:
                 tile.Vector = lanes * sizeof(T);
                 for (var r = 0; r < Rows; r++)
                     for (nint p = 0; p < Columns; p += step)
-                        Kernel(height, weights, buffer + r * BufferRow + p, target + r * row + p, channel, Columns - p, 1, &tile);
+                        Kernel(height, weights, buffer + r * BufferRow + p, target + r * row + p, channel, Cut(Columns - p, most), 1, &tile);
+                break;
+            case Tiling.Columns:
+                // What a vector stores beyond its row is the beginning of the next, whose own vector comes after it; the tile's last is masked.
+                (tile.Vector, tile.TargetVector) = (BufferRow * sizeof(T), row * sizeof(T));
+                for (var r = 0; r < Rows; r += most)
+                    Kernel(height, weights, buffer + r * BufferRow, target + r * row, channel, (Math.Min(most, Rows - r), Columns), 1, &tile);
                 break;
             default:
                 tile.Vector = lanes * sizeof(T);
                 var length = (Rows - 1) * BufferRow + Columns;
                 for (nint p = 0; p < length; p += step)
-                    Kernel(height, weights, buffer + p, target + p, channel, length - p, 1, &tile);
+                    Kernel(height, weights, buffer + p, target + p, channel, Cut(length - p, most), 1, &tile);
                 break;
         }
     }
 
-    /// <summary>One tile of as many vectors as fit, as far as <paramref name="left"/> positions are left.</summary>
+    /// <summary>A tile's vectors, and the lanes of the last, where so many positions are left.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private readonly void Kernel(int height, T* weights, T* buffer, T* target, nint channel, nint left, int pieces, Tile* tile)
+    private static (int Vectors, int Tail) Cut(nint left, int most)
     {
         nint lanes = Emitter<T>.Lanes;
-        var vectors = (int)Math.Min(MicroKernels<T>.MostVectors(height), (left + lanes - 1) / lanes);
-        var tail = (int)Math.Min(lanes, left - (vectors - 1) * lanes);
-        tile->Mask = MicroKernels<T>.Mask(tail);
-        MicroKernels<T>.Gathering(height, vectors, tail < lanes, pieces)(Depth, weights, 0, 0, buffer, (nint)Table, target, channel * sizeof(T), tile);
+        var vectors = (int)Math.Min(most, (left + lanes - 1) / lanes);
+        return (vectors, (int)Math.Min(lanes, left - (vectors - 1) * lanes));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly void Kernel(int height, T* weights, T* buffer, T* target, nint channel, (int Vectors, int Tail) cut, int pieces, Tile* tile)
+    {
+        tile->Mask = MicroKernels<T>.Mask(cut.Tail);
+        MicroKernels<T>.Gathering(height, cut.Vectors, cut.Tail < Emitter<T>.Lanes, pieces)(Depth, weights, 0, 0, buffer, (nint)Table, target, channel * sizeof(T), tile);
         Ahead->Step();
     }
 

@@ -170,11 +170,9 @@ internal sealed class Emitter<T> where T : unmanaged
         _il.Emit(OpCodes.Call, MaskLoadMethod);
     }
 
-    /// <summary>Stores the lanes of the mask: address on the stack, then the value.</summary>
-    internal void MaskStore(LocalBuilder address, int bytes, LocalBuilder mask, LocalBuilder value)
+    /// <summary>Stores the lanes of the mask at the address on the stack.</summary>
+    internal void MaskStore(LocalBuilder mask, LocalBuilder value)
     {
-        Get(address);
-        Plus(bytes);
         Get(mask);
         Get(value);
         _il.Emit(OpCodes.Call, MaskStoreMethod);

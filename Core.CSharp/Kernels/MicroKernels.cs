@@ -24,6 +24,9 @@ internal unsafe struct Tile
     /// <summary>Bytes from vector to vector of a gathered row of B.</summary>
     internal nint Vector;
 
+    /// <summary>Bytes from vector to vector of a row of C, where B is gathered.</summary>
+    internal nint TargetVector;
+
     /// <summary>Bytes between the pieces of which a gathered vector consists.</summary>
     internal nint Piece;
 }
@@ -105,6 +108,14 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
             e.Set(mask);
         }
 
+        // From the first vector of a row of B, and of C, to the others.
+        var (fromB, fromC) = (new LocalBuilder?[vectors], new LocalBuilder?[vectors]);
+        for (var v = 1; v < vectors && gathered; v++)
+        {
+            fromB[v] = Distance(nameof(Tile.Vector), v);
+            fromC[v] = Distance(nameof(Tile.TargetVector), v);
+        }
+
         var acc = new LocalBuilder[rows, vectors];
         var c = e.NewPointer();
         e.Argument(C);
@@ -117,8 +128,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
                 e.Zero();
                 e.Set(acc[i, v]);
                 // The tile of C arrives while the products run.
-                e.Get(c);
-                e.Plus(v * bytes);
+                Target(v);
                 e.Prefetch();
             }
             NextRow();
@@ -133,8 +143,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         Flag(Tile.Accumulate, () => EachTile((i, v, last) =>
         {
             e.Get(acc[i, v]);
-            e.Get(c);
-            e.Plus(v * bytes);
+            Target(v);
             if (last) e.MaskLoad(mask);
             else e.Load();
             e.AddVectors();
@@ -174,12 +183,15 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         });
         EachTile((i, v, last) =>
         {
-            if (last) e.MaskStore(c, v * bytes, mask, acc[i, v]);
+            if (last)
+            {
+                Target(v);
+                e.MaskStore(mask, acc[i, v]);
+            }
             else
             {
                 e.Get(acc[i, v]);
-                e.Get(c);
-                e.Plus(v * bytes);
+                Target(v);
                 e.Store();
             }
         });
@@ -255,15 +267,6 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
             var pieces = source switch { GatheredHalves => 2, GatheredQuarters => 4, _ => 1 };
             var (pointers, twice) = source == GatheredRows ? RowPointers() : ([], null!);
             var (piece, at) = (e.NewOffset(), e.NewPointer());
-            var distance = new LocalBuilder[vectors];
-            for (var v = 1; v < vectors; v++)
-            {
-                distance[v] = e.NewOffset();
-                Field(nameof(Tile.Vector));
-                e.Constant(v);
-                e.Multiply();
-                e.Set(distance[v]);
-            }
             Field(nameof(Tile.Piece));
             e.Set(piece);
             e.Loop(K, () =>
@@ -275,7 +278,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
                 e.Set(at);
                 for (var v = 0; v < vectors; v++)
                 {
-                    e.LoadPieces(at, v == 0 ? null : distance[v], piece, pieces);
+                    e.LoadPieces(at, fromB[v], piece, pieces);
                     e.Set(row[v]);
                 }
                 for (var i = 0; i < rows; i++)
@@ -334,6 +337,28 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
             e.Argument(TileArgument);
             e.Plus((int)Marshal.OffsetOf<Tile>(name));
             e.ReadNative();
+        }
+
+        // The v-th vector of a row of C.
+        void Target(int v)
+        {
+            e.Get(c);
+            if (!gathered) e.Plus(v * bytes);
+            else if (v > 0)
+            {
+                e.Get(fromC[v]!);
+                e.Add();
+            }
+        }
+
+        LocalBuilder Distance(string name, int times)
+        {
+            var distance = e.NewOffset();
+            Field(name);
+            e.Constant(times);
+            e.Multiply();
+            e.Set(distance);
+            return distance;
         }
 
         void NextRow()
