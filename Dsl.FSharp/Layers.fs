@@ -230,6 +230,47 @@ type Layers private () =
     static member globalMaxPool([<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
         Convolutional.pool "globalMaxPool" (place file line) (fun x -> x.Max(Convolutional.spatialAxes x))
 
+    // ---- normalisation ----
+
+    /// Each channel [channels; …] normalised over batch and positions, then ·gain + bias; in inference with running statistics,
+    /// of which each batch in training moves a share `momentum` (Ioffe and Szegedy, 2015).
+    static member batchNorm
+        (
+            ?momentum: float,
+            ?epsilon: float,
+            ?affine: bool,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        Normalising.batch (place file line) (defaultArg momentum 0.1) (defaultArg epsilon 1e-5) (defaultArg affine true)
+
+    /// Each example normalised over its last axes, one unless said otherwise, then ·gain + bias (Ba, Kiros and Hinton, 2016).
+    static member layerNorm
+        (?axes: int, ?epsilon: float, ?affine: bool, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Normalising.layer (place file line) (defaultArg axes 1) (defaultArg epsilon 1e-5) (defaultArg affine true)
+
+    /// x/√(mean x² + ε)·gain over the last axis (Zhang and Sennrich, 2019).
+    static member rmsNorm(?epsilon: float, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Normalising.rms (place file line) (defaultArg epsilon 1e-5)
+
+    /// Groups of channels of each example normalised, then ·gain + bias per channel (Wu and He, 2018).
+    static member groupNorm
+        (groups: int, ?epsilon: float, ?affine: bool, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Normalising.group
+            "groupNorm"
+            (place file line)
+            (fun _ -> groups)
+            (defaultArg epsilon 1e-5)
+            (defaultArg affine true)
+
+    /// Each channel of each example normalised, without gain and bias unless asked for (Ulyanov, Vedaldi and Lempitsky, 2016).
+    static member instanceNorm
+        (?epsilon: float, ?affine: bool, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Normalising.group "instanceNorm" (place file line) id (defaultArg epsilon 1e-5) (defaultArg affine false)
+
     // ---- shapes ----
 
     /// All axes of an example as one.

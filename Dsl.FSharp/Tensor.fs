@@ -171,6 +171,23 @@ module Tensor =
     /// x·w + b of x [n, in], w [in, out] and b [out], in one pass.
     let linear (w: Tensor) (b: Tensor) (x: Tensor) = Tensor.Linear(x, w, b)
 
+    /// (x − mean)/√(variance + ε) over the last axis.
+    let layerNorm (x: Tensor) = x.LayerNorm()
+
+    /// x/√(mean x² + ε) over the last axis.
+    let rmsNorm (x: Tensor) = x.RmsNorm()
+
+    /// Groups of channels of [N; C; …], each brought to mean 0 and variance 1.
+    let groupNorm (groups: int) (x: Tensor) = x.GroupNorm groups
+
+    /// Each channel of each example of [N; C; …] brought to mean 0 and variance 1.
+    let instanceNorm (x: Tensor) = x.InstanceNorm()
+
+    /// Each channel of [N; C; …] brought to mean 0 and variance 1 over batch and positions; with it the batch's mean and variance.
+    let batchNorm (x: Tensor) =
+        let struct (y, mean, variance) = x.BatchNorm()
+        y, mean, variance
+
     /// The cross-correlation of images [N; C; spatial…] with a weight [O; C / groups; kernel…]: see `Tensor.Convolution`.
     let convolution (window: Window) (w: Tensor) (x: Tensor) = Tensor.Convolution(x, w, null, window)
 

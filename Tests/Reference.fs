@@ -510,4 +510,5 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "matmul", matmul
             "linear", linear
             yield! Map.toSeq WindowReference.all
+            yield! Map.toSeq NormalisationReference.all
         ]

@@ -100,6 +100,13 @@ let private rowwise =
             forward (fun () -> a.Softmax 1))
         workload "softmax_1024x1024_fwdbwd" (fun () ->
             forwardBackward (fun x -> x[0].Softmax 1) [| normal 1 [ 1024; 1024 ] |])
+        workload "layernorm_1024x1024_fwd" (fun () ->
+            let x, gain, bias = normal 1 [ 1024; 1024 ], normal 2 [ 1024 ], normal 3 [ 1024 ]
+            forward (fun () -> x.LayerNorm(gain, bias)))
+        workload "layernorm_1024x1024_fwdbwd" (fun () ->
+            forwardBackward
+                (fun x -> x[0].LayerNorm(x[1], x[2]))
+                [| normal 1 [ 1024; 1024 ]; normal 2 [ 1024 ]; normal 3 [ 1024 ] |])
     ]
 
 let private convolutions =
@@ -236,6 +243,39 @@ let private vgg () =
     >=> relu
     >=> dense 10
 
+/// ResNet-20 for CIFAR; 1x1 convolutions where the shape changes.
+let private resnet20 () =
+    let block inputs channels stride =
+        let conv3 stride =
+            conv (channels, kernel = 3, stride = PerAxis.op_Implicit (stride: int), pad = 1, bias = false)
+            >=> batchNorm ()
+
+        let body = conv3 stride >=> relu >=> conv3 1
+
+        let skip =
+            if inputs = channels && stride = 1 then
+                lambda ("skip", id)
+            else
+                conv (channels, kernel = 1, stride = PerAxis.op_Implicit stride, bias = false)
+                >=> batchNorm ()
+
+        add [ body; skip ] >=> relu
+
+    let stage inputs channels stride =
+        block inputs channels stride
+        >=> block channels channels 1
+        >=> block channels channels 1
+
+    input [ 3; 32; 32 ]
+    >=> conv (16, kernel = 3, pad = 1, bias = false)
+    >=> batchNorm ()
+    >=> relu
+    >=> stage 16 16 1
+    >=> stage 16 32 2
+    >=> stage 32 64 2
+    >=> globalAveragePool ()
+    >=> dense 10
+
 /// A peer's faster layout is compared, too: the same network under a second name.
 let private cnns =
     [
@@ -243,6 +283,7 @@ let private cnns =
             [
                 "train_cnn_cifar_b64_sgdm", Optim.momentum (0.001, momentum = 0.9), tutorialCnn
                 "train_cnn_vgg_b64_adam", Optim.adam 1e-3, vgg
+                "train_resnet20_b64_sgdm", Optim.momentum (0.01, momentum = 0.9), resnet20
             ] do
             workload name (cifar optimiser network)
             workload $"{name}_nhwc" (cifar optimiser network)

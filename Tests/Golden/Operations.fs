@@ -147,6 +147,39 @@ let private pooling (f: Tensor -> PerAxis -> Window -> Tensor) =
             (PerAxis.op_Implicit (a.Ints "kernel_size"))
             (Window(Stride = PerAxis.op_Implicit (a.Ints "stride"), Padding = Padding.op_Implicit (a.Ints "padding"))))
 
+/// Weight and bias, where the case has them.
+let private affine (x: Tensor[]) : (Tensor | null) * (Tensor | null) =
+    (if x.Length > 1 then x[1] else null), (if x.Length > 2 then x[2] else null)
+
+let private layerNorm: Operation =
+    fun case x ->
+        let gain, bias = affine x
+
+        [|
+            x[0].LayerNorm(gain, bias, (case.Attributes.Ints "normalized_shape").Length, case.Attributes.Float "eps")
+        |]
+
+let private batchNorm: Operation =
+    fun case x ->
+        let epsilon = case.Attributes.Float "eps"
+
+        if case.Attributes.Flag "training" then
+            let struct (y, mean, variance) = x[0].BatchNorm(x[1], x[2], epsilon)
+            let momentum = case.Attributes.Float "momentum"
+            let n = float (x[0].Count / int64 x[0].Shape[1])
+
+            let moved (running: Tensor) (batch: Tensor) =
+                running * (1.0 - momentum) + batch * momentum
+
+            [| y; moved x[3] mean; moved x[4] (variance * (n / (n - 1.0))) |]
+        else
+            [| x[0].BatchNormInference(x[3], x[4], x[1], x[2], epsilon) |]
+
+let private groupNorm (groups: Case -> Tensor -> int) : Operation =
+    fun case x ->
+        let gain, bias = affine x
+        [| x[0].GroupNorm(groups case x[0], gain, bias, case.Attributes.Float "eps") |]
+
 let all: Map<string, Operation> =
     Map
         [
@@ -154,6 +187,12 @@ let all: Map<string, Operation> =
             "conv2d", convolution
             "conv3d", convolution
             "conv_transpose2d", convolutionTransposed
+            "layer_norm", layerNorm
+            "rms_norm", (fun case x -> [| x[0].RmsNorm(x[1], case.Attributes.Float "eps") |])
+            "batch_norm", batchNorm
+            "group_norm", groupNorm (fun case _ -> case.Attributes.Int "num_groups")
+            "instance_norm", groupNorm (fun _ x -> x.Shape[1])
+            "hvp_layer_norm", one (fun x -> x.LayerNorm(null, null, 1, 1e-5))
             "max_pool2d", pooling (fun x kernel window -> x.MaxPool(kernel, window))
             "avg_pool2d", pooling (fun x kernel window -> x.AveragePool(kernel, window))
             "adaptive_avg_pool2d", told (fun a x -> x.AdaptiveAveragePool(PerAxis.op_Implicit (a.Ints "output_size")))

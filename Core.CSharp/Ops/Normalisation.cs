@@ -1,0 +1,324 @@
+using System.Numerics;
+using Functional.Autodiff;
+using Functional.Ops;
+
+namespace Functional
+{
+    // Gain and bias may be missing. ε keeps the root away from zero.
+    public sealed partial class Tensor
+    {
+        /// <summary>(x − mean)/√(variance + ε)·gain + bias over the last axes, as many as <paramref name="axes"/>; gain and bias have their sizes
+        /// (Ba, Kiros &amp; Hinton 2016, Layer normalization).</summary>
+        public Tensor LayerNorm(Tensor? gain = null, Tensor? bias = null, int axes = 1, double epsilon = 1e-5)
+        {
+            if (axes < 1 || axes > Rank)
+                throw Shape.Refuse("layerNorm", $"the normalised axes must be 1 … {Rank} in number", $"{axes} of {Shape}", "Correct the number");
+            var sizes = Shape.Sizes[^axes..].ToArray();
+            foreach (var parameter in (Tensor?[])[gain, bias])
+                if (parameter is not null && parameter.Shape != Shape.Of(sizes))
+                    throw Shape.Refuse("layerNorm", $"gain and bias must have the sizes of the last {(axes == 1 ? "axis" : $"{axes} axes")}", $"{parameter.Shape} for {Shape}", "Correct them");
+            return Normalisation.Centred(this, axes, gain, bias, epsilon);
+        }
+
+        /// <summary>x/√(mean x² + ε)·gain over the last axis (Zhang &amp; Sennrich 2019, Root mean square layer normalization).</summary>
+        public Tensor RmsNorm(Tensor? gain = null, double epsilon = 1e-5)
+        {
+            var op = Normalisation.Rows(centred: false, gain is not null, bias: false, epsilon);
+            return (gain is null ? op.Apply(this) : op.Apply(this, gain))[0];
+        }
+
+        /// <summary>Groups of channels of [N, C, …], each brought to mean 0 and variance 1, then ·gain + bias per channel
+        /// (Wu &amp; He 2018, Group normalization).</summary>
+        public Tensor GroupNorm(int groups, Tensor? gain = null, Tensor? bias = null, double epsilon = 1e-5)
+        {
+            if (Rank < 2 || groups < 1 || Shape[1] % groups != 0)
+                throw Shape.Refuse("groupNorm", "the channels of [N, C, …] must divide into the groups", $"{Shape} and {groups} groups", "Correct the groups");
+            foreach (var parameter in (Tensor?[])[gain, bias])
+                if (parameter is not null && (parameter.Rank != 1 || parameter.Shape[0] != Shape[1]))
+                    throw Shape.Refuse("groupNorm", "gain and bias must have one value per channel", $"{parameter.Shape} for {Shape}", "Correct them");
+            if (Shape.Count == 0) return this;
+            var y = Normalisation.Centred(Reshape(Shape[0], groups, -1), 1, null, null, epsilon).Reshape(Shape.ToArray());
+            int[] perChannel = [-1, .. Enumerable.Repeat(1, Rank - 2)];
+            if (gain is not null) y *= gain.Reshape(perChannel);
+            return bias is null ? y : y + bias.Reshape(perChannel);
+        }
+
+        /// <summary>Every channel of every example of [N, C, …] on its own: <see cref="GroupNorm"/> with as many groups as channels
+        /// (Ulyanov, Vedaldi &amp; Lempitsky 2016, Instance normalization).</summary>
+        public Tensor InstanceNorm(Tensor? gain = null, Tensor? bias = null, double epsilon = 1e-5) =>
+            GroupNorm(Rank < 2 ? 1 : Math.Max(1, Shape[1]), gain, bias, epsilon);
+
+        /// <summary>Each channel of [N, C, …] normalised over batch and positions, ·gain + bias, then relu where asked; with it the batch's mean and biased variance
+        /// (Ioffe &amp; Szegedy 2015, Batch normalization). For inference see <see cref="BatchNormInference"/>.</summary>
+        public (Tensor Y, Tensor Mean, Tensor Variance) BatchNorm(Tensor? gain = null, Tensor? bias = null, double epsilon = 1e-5, bool relu = false)
+        {
+            var inputs = new List<Tensor> { this };
+            if (gain is not null) inputs.Add(gain);
+            if (bias is not null) inputs.Add(bias);
+            var y = Normalisation.Channels(gain is not null, bias is not null, epsilon, relu).Apply([.. inputs]);
+            return (y[0], y[1], y[2]);
+        }
+
+        /// <summary>(x − mean)/√(variance + ε)·gain + bias per channel of [N, C, …] for a mean and variance that are given.</summary>
+        public Tensor BatchNormInference(Tensor mean, Tensor variance, Tensor? gain = null, Tensor? bias = null, double epsilon = 1e-5)
+        {
+            if (Rank < 2) throw Shape.Refuse("batchNorm", "the input must be [N, C, …]", Shape.ToString(), "Reshape it");
+            foreach (var parameter in (Tensor?[])[mean, variance, gain, bias])
+                if (parameter is not null && (parameter.Rank != 1 || parameter.Shape[0] != Shape[1]))
+                    throw Shape.Refuse("batchNorm", "mean, variance, gain and bias must have one value per channel", $"{parameter.Shape} for {Shape}", "Correct them");
+            int[] perChannel = [-1, .. Enumerable.Repeat(1, Rank - 2)];
+            var scale = (variance + epsilon).Rsqrt();
+            if (gain is not null) scale *= gain;
+            var y = (this - mean.Reshape(perChannel)) * scale.Reshape(perChannel);
+            return bias is null ? y : y + bias.Reshape(perChannel);
+        }
+    }
+}
+
+namespace Functional.Ops
+{
+    /// <summary>Normalisation to mean 0 and variance 1. The statistics are outputs, too: the backward pass reads them, and a derivative of any order may.</summary>
+    public static unsafe class Normalisation
+    {
+        public static readonly Op LayerNorm = Rows(centred: true, gain: true, bias: true, 1e-5);
+
+        public static readonly Op RmsNorm = Rows(centred: false, gain: true, bias: false, 1e-5);
+
+        public static readonly Op BatchNorm = Channels(gain: true, bias: true, 1e-5, relu: false);
+
+        /// <summary>Layer normalisation over the last axes: as one axis for the op.</summary>
+        internal static Tensor Centred(Tensor x, int axes, Tensor? gain, Tensor? bias, double epsilon)
+        {
+            var rows = axes == 1 ? x : x.Reshape([.. x.Shape.Sizes[..^axes], (int)Shape.Of(x.Shape.Sizes[^axes..]).Count]);
+            var inputs = new List<Tensor> { rows };
+            if (gain is not null) inputs.Add(axes == 1 ? gain : gain.Reshape((int)gain.Count));
+            if (bias is not null) inputs.Add(axes == 1 ? bias : bias.Reshape((int)bias.Count));
+            var y = Rows(centred: true, gain is not null, bias is not null, epsilon).Apply([.. inputs])[0];
+            return axes == 1 ? y : y.Reshape(x.Shape.ToArray());
+        }
+
+        /// <summary>y = (x − m)·r·gain + bias along the last axis, r = 1/√(mean (x − m)² + ε), where m is the mean or, if not centred, 0.
+        /// Outputs y, r and, if centred, m.</summary>
+        internal static Op Rows(bool centred, bool gain, bool bias, double epsilon)
+        {
+            var name = centred ? "layerNorm" : "rmsNorm";
+            var (gainAt, biasAt) = (gain ? 1 : -1, bias ? gain ? 2 : 1 : -1);
+            return new()
+            {
+                Name = name,
+                Shape = x =>
+                {
+                    CheckEpsilon(name, epsilon);
+                    Shape.Float(name, x[0]);
+                    if (x[0].Rank == 0 || x[0].Shape[-1] == 0)
+                        throw Shape.Refuse(name, "a last axis with elements is needed", x[0].Shape.ToString(), "Reshape the input");
+                    foreach (var parameter in x.AsSpan(1))
+                    {
+                        Shape.SameDType(name, x[0], parameter);
+                        if (parameter.Rank != 1 || parameter.Shape[0] != x[0].Shape[-1])
+                            throw Shape.Refuse(name, "gain and bias must have the size of the last axis", $"{parameter.Shape} for {x[0].Shape}", "Correct them");
+                    }
+                    var rows = Shape.Of(x[0].Shape.Sizes[..^1]);
+                    return centred ? [new(x[0].DType, x[0].Shape), new(x[0].DType, rows), new(x[0].DType, rows)] : [new(x[0].DType, x[0].Shape), new(x[0].DType, rows)];
+                },
+                Forward = new Forward.Into((x, y) =>
+                {
+                    if (y[0].DType == DType.Float32) Forward<float>(x, gainAt, biasAt, epsilon, y);
+                    else Forward<double>(x, gainAt, biasAt, epsilon, y);
+                }),
+                Vjp = (x, y, g, i) =>
+                {
+                    var r = y[1].Unsqueeze(-1);
+                    var normal = (centred ? x[0] - y[2].Unsqueeze(-1) : x[0]) * r;
+                    if (i == gainAt) return OverRows(g[0] * normal);
+                    if (i == biasAt) return OverRows(g[0]);
+                    var n = x[0].Shape[-1];
+                    var a = gain ? g[0] * x[gainAt] : g[0];
+                    // r falls as the deviations grow: ∂r/∂x = −r²·x̂/n.
+                    var inner = a - normal * (a * normal).Mean([-1], keepAxes: true);
+                    if (centred) inner -= a.Mean([-1], keepAxes: true);
+                    var dx = r * (inner - normal * r * (g[1].Unsqueeze(-1) / n));
+                    return centred ? dx + g[2].Unsqueeze(-1) / n : dx;
+                },
+                VjpInto = (x, y, g, dx) =>
+                {
+                    if (x[0].DType == DType.Float32) Backward<float>(x, y, g, dx, gainAt, biasAt);
+                    else Backward<double>(x, y, g, dx, gainAt, biasAt);
+                    AddStatistics(x[0], y, g, dx[0], centred);
+                },
+                Sample = draw =>
+                {
+                    var (n, e) = (draw.Int(1, 6), draw.OneOf(1e-5, 0.1));
+                    var shape = Shape.Of([.. draw.Shape(0, 2, empty: true).Sizes, n]);
+                    var (withGain, withBias) = (draw.Chance(0.7), centred && draw.Chance(0.7));
+                    var inputs = new List<Tensor> { draw.Tensor(shape) };
+                    if (withGain) inputs.Add(draw.Tensor(Shape.Of(n)));
+                    if (withBias) inputs.Add(draw.Tensor(Shape.Of(n)));
+                    return new(Rows(centred, withGain, withBias, e), [.. inputs])
+                    {
+                        Attributes = $"gain = {(withGain ? "true" : "false")}, bias = {(withBias ? "true" : "false")}, epsilon = {e}",
+                    };
+                },
+            };
+        }
+
+        /// <summary>y = (x − mean)/√(variance + ε)·gain + bias per channel of [N, C, …], then relu where asked. Outputs y, mean and variance.</summary>
+        internal static Op Channels(bool gain, bool bias, double epsilon, bool relu)
+        {
+            const string name = "batchNorm";
+            var (gainAt, biasAt) = (gain ? 1 : -1, bias ? gain ? 2 : 1 : -1);
+            return new()
+            {
+                Name = name,
+                Shape = x =>
+                {
+                    CheckEpsilon(name, epsilon);
+                    Shape.Float(name, x[0]);
+                    if (x[0].Rank < 2) throw Shape.Refuse(name, "the input must be [N, C, …]", x[0].Shape.ToString(), "Reshape it");
+                    var channels = x[0].Shape[1];
+                    foreach (var parameter in x.AsSpan(1))
+                    {
+                        Shape.SameDType(name, x[0], parameter);
+                        if (parameter.Rank != 1 || parameter.Shape[0] != channels)
+                            throw Shape.Refuse(name, "gain and bias must have one value per channel", $"{parameter.Shape} for {x[0].Shape}", "Correct them");
+                    }
+                    if (channels > 0 && x[0].Count == channels)
+                        throw Shape.Refuse(name, "a channel needs more than one value to have a variance in training", x[0].Shape.ToString(), "Use a larger batch");
+                    var statistics = Shape.Of(channels);
+                    return [new(x[0].DType, x[0].Shape), new(x[0].DType, statistics), new(x[0].DType, statistics)];
+                },
+                Forward = new Forward.Into((x, y) =>
+                {
+                    if (y[0].DType == DType.Float32) ForwardChannels<float>(x, gainAt, biasAt, epsilon, relu, y);
+                    else ForwardChannels<double>(x, gainAt, biasAt, epsilon, relu, y);
+                }),
+                Vjp = (x, y, g, i) =>
+                {
+                    int[] axes = [0, .. Enumerable.Range(2, x[0].Rank - 2)], perChannel = [-1, .. Enumerable.Repeat(1, x[0].Rank - 2)];
+                    var a = Activations.Backward(relu ? Activation.Relu : Activation.None, y[0], g[0]);
+                    if (i == biasAt) return a.Sum(axes);
+                    var r = (y[2] + epsilon).Rsqrt().Reshape(perChannel);
+                    var centred = x[0] - y[1].Reshape(perChannel);
+                    var normal = centred * r;
+                    if (i == gainAt) return (a * normal).Sum(axes);
+                    double n = x[0].Count / Math.Max(1, x[0].Shape[1]);
+                    if (gain) a *= x[gainAt].Reshape(perChannel);
+                    var dx = r * (a - a.Mean(axes, keepAxes: true) - normal * (a * normal).Mean(axes, keepAxes: true));
+                    return dx + g[1].Reshape(perChannel) / n + centred * (g[2].Reshape(perChannel) * (2 / n));
+                },
+                VjpInto = (x, y, g, dx) =>
+                {
+                    if (x[0].DType == DType.Float32) BackwardChannels<float>(x, y, g, dx, gainAt, biasAt, epsilon, relu);
+                    else BackwardChannels<double>(x, y, g, dx, gainAt, biasAt, epsilon, relu);
+                    AddMoments(x[0], y, g, dx[0]);
+                },
+                Sample = draw =>
+                {
+                    var (channels, e) = (draw.Int(1, 3), draw.OneOf(1e-5, 0.1));
+                    var shape = Shape.Of([draw.Int(2, 4), channels, .. draw.Shape(0, 2).Sizes]);
+                    var (withGain, withBias) = (draw.Chance(0.7), draw.Chance(0.7));
+                    var inputs = new List<Tensor> { draw.Tensor(shape) };
+                    if (withGain) inputs.Add(draw.Tensor(Shape.Of(channels)));
+                    if (withBias) inputs.Add(draw.Tensor(Shape.Of(channels)));
+                    // The kink of relu must stay away from every element.
+                    var withRelu = draw.Chance(0.3);
+                    if (withRelu && Array.Exists(Channels(withGain, withBias, e, false).Apply([.. inputs])[0].ToDoubles(), v => Math.Abs(v) < 0.05)) withRelu = false;
+                    return new(Channels(withGain, withBias, e, withRelu), [.. inputs])
+                    {
+                        Attributes = $"gain = {(withGain ? "true" : "false")}, bias = {(withBias ? "true" : "false")}, epsilon = {e}, relu = {(withRelu ? "true" : "false")}",
+                    };
+                },
+            };
+        }
+
+        private static void CheckEpsilon(string op, double epsilon)
+        {
+            if (!(epsilon >= 0)) throw Shape.Refuse(op, "epsilon must be 0 or more", $"{epsilon}", "Correct it");
+        }
+
+        /// <summary>The sum over all axes but the last.</summary>
+        private static Tensor OverRows(Tensor x) => x.Rank == 1 ? x : x.Sum([.. Enumerable.Range(0, x.Rank - 1)]);
+
+        // ---- on plain tensors ----
+
+        private static T* Pointer<T>(Tensor? x) where T : unmanaged => x is null ? null : x.Pointer<T>();
+
+        private static Tensor? Part(Tensor[] x, int at) => at < 0 ? null : Pointwise.Contiguous(x[at]);
+
+        private static void Forward<T>(Tensor[] input, int gainAt, int biasAt, double epsilon, Tensor[] y) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        {
+            var (x, gain, bias) = (Pointwise.Contiguous(input[0]), Part(input, gainAt), Part(input, biasAt));
+            Kernels.Normalisation<T>.Rows((nint)y[1].Count, x.Shape[-1], x.Pointer<T>(), Pointer<T>(gain), Pointer<T>(bias), epsilon, y[0].Pointer<T>(),
+                y.Length > 2 ? y[2].Pointer<T>() : null, y[1].Pointer<T>());
+            GC.KeepAlive(x);
+            GC.KeepAlive(gain);
+            GC.KeepAlive(bias);
+        }
+
+        private static void Backward<T>(Tensor[] input, Tensor[] y, Tensor[] g, Slot?[] dx, int gainAt, int biasAt) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        {
+            var (x, gain, cotangent) = (Pointwise.Contiguous(input[0]), Part(input, gainAt), Pointwise.Contiguous(g[0]));
+            var (add, addGain, addBias) = (false, false, false);
+            var image = dx[0]?.Open(out add);
+            var dGain = gainAt < 0 ? null : dx[gainAt]?.Open(out addGain);
+            var dBias = biasAt < 0 ? null : dx[biasAt]?.Open(out addBias);
+            Kernels.Normalisation<T>.RowsBackward((nint)y[1].Count, x.Shape[-1], x.Pointer<T>(), Pointer<T>(gain), cotangent.Pointer<T>(),
+                y.Length > 2 ? y[2].Pointer<T>() : null, y[1].Pointer<T>(), Pointer<T>(image), add, Pointer<T>(dGain), addGain, Pointer<T>(dBias), addBias);
+            GC.KeepAlive(x);
+            GC.KeepAlive(gain);
+            GC.KeepAlive(cotangent);
+        }
+
+        // Seldom does anything use the statistics; their cotangents are then one stored zero.
+        private static bool IsZero(Tensor g) =>
+            g.Count == 0 || (Array.TrueForAll(g.Strides, s => s == 0) && g.View(Shape.Scalar, [], g.Offset).ToDouble() == 0);
+
+        private static void AddStatistics(Tensor x, Tensor[] y, Tensor[] g, Slot? slot, bool centred)
+        {
+            if (slot is null) return;
+            double n = x.Shape[-1];
+            if (!IsZero(g[1]))
+            {
+                var r = y[1].Unsqueeze(-1);
+                slot.Add(LayerNorm, (centred ? x - y[2].Unsqueeze(-1) : x) * (r * r * r * (g[1].Unsqueeze(-1) / -n)));
+            }
+            if (centred && !IsZero(g[2])) slot.Add(LayerNorm, (g[2].Unsqueeze(-1) / n).ExpandTo(x.Shape));
+        }
+
+        private static void ForwardChannels<T>(Tensor[] input, int gainAt, int biasAt, double epsilon, bool relu, Tensor[] y) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        {
+            var (x, gain, bias) = (Pointwise.Contiguous(input[0]), Part(input, gainAt), Part(input, biasAt));
+            Kernels.Normalisation<T>.Channels(x.Shape[0], x.Shape[1], Positions(x), x.Pointer<T>(), Pointer<T>(gain), Pointer<T>(bias), epsilon, relu,
+                y[0].Pointer<T>(), y[1].Pointer<T>(), y[2].Pointer<T>());
+            GC.KeepAlive(x);
+            GC.KeepAlive(gain);
+            GC.KeepAlive(bias);
+        }
+
+        private static void BackwardChannels<T>(Tensor[] input, Tensor[] y, Tensor[] g, Slot?[] dx, int gainAt, int biasAt, double epsilon, bool relu)
+            where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        {
+            var (x, gain, cotangent) = (Pointwise.Contiguous(input[0]), Part(input, gainAt), Pointwise.Contiguous(g[0]));
+            var (add, addGain, addBias) = (false, false, false);
+            var image = dx[0]?.Open(out add);
+            var dGain = gainAt < 0 ? null : dx[gainAt]?.Open(out addGain);
+            var dBias = biasAt < 0 ? null : dx[biasAt]?.Open(out addBias);
+            Kernels.Normalisation<T>.ChannelsBackward(x.Shape[0], x.Shape[1], Positions(x), x.Pointer<T>(), Pointer<T>(gain), cotangent.Pointer<T>(),
+                relu ? y[0].Pointer<T>() : null, y[1].Pointer<T>(), y[2].Pointer<T>(), epsilon, Pointer<T>(image), add, Pointer<T>(dGain), addGain, Pointer<T>(dBias), addBias);
+            GC.KeepAlive(x);
+            GC.KeepAlive(gain);
+            GC.KeepAlive(cotangent);
+        }
+
+        private static void AddMoments(Tensor x, Tensor[] y, Tensor[] g, Slot? slot)
+        {
+            if (slot is null) return;
+            int[] perChannel = [-1, .. Enumerable.Repeat(1, x.Rank - 2)];
+            double n = x.Count / Math.Max(1, x.Shape[1]);
+            if (!IsZero(g[1])) slot.Add(BatchNorm, (g[1].Reshape(perChannel) / n).ExpandTo(x.Shape));
+            if (!IsZero(g[2])) slot.Add(BatchNorm, (x - y[1].Reshape(perChannel)) * (g[2].Reshape(perChannel) * (2 / n)));
+        }
+
+        private static nint Positions(Tensor x) => (nint)(x.Count / Math.Max(1, (long)x.Shape[0] * x.Shape[1]));
+    }
+}
