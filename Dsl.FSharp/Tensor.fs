@@ -188,6 +188,9 @@ module Tensor =
         let struct (y, mean, variance) = x.BatchNorm()
         y, mean, variance
 
+    /// (x − mean)/√(variance + ε) per channel of [N; C; …] for a mean and variance that are given.
+    let batchNormInference (mean: Tensor) (variance: Tensor) (x: Tensor) = x.BatchNormInference(mean, variance)
+
     /// The cross-correlation of images [N; C; spatial…] with a weight [O; C / groups; kernel…]: see `Tensor.Convolution`.
     let convolution (window: Window) (w: Tensor) (x: Tensor) = Tensor.Convolution(x, w, null, window)
 

@@ -36,7 +36,8 @@ let private mixes (x: Tensor[]) (y: Tensor[]) =
 let private roundsBesideInput = set [ "gelu"; "softmax"; "logSoftmax" ]
 
 /// Operations that add one after the other into the same place: n terms round by (n − 1)·u·Σ|x| at most (Higham, 2002).
-let private addsInTurn = set [ "putBack"; "scatterAdd" ]
+let private addsInTurn =
+    set [ "putBack"; "scatterAdd"; "averageUnpool"; "adaptiveAverageUnpool" ]
 
 /// Operations that add up n products in turn, alike in sign and size when an example is stretched: between the √n of chance and the n of the worst case.
 let private sumsProducts =
