@@ -197,7 +197,7 @@ type private Session(plan: TrainPlan, trainer: Trainer, data: Dataset, key: Key)
 
             let validation =
                 match plan.Validation with
-                | Some data when ending = Finished -> Some(trainer.Evaluate(data, 1000))
+                | Some data when ending = Finished -> Some(trainer.Evaluate(data, 250))
                 | _ -> None
 
             let result =
@@ -280,10 +280,10 @@ module Train =
     let evaluate (loss: Tensor -> Tensor -> Tensor) (metrics: Metric list) (run: Run) (data: Dataset) =
         let total = Array.zeroCreate (1 + metrics.Length)
 
-        for from in 0..1000 .. data.Count - 1 do
+        for from in 0..250 .. data.Count - 1 do
             Memory.Tidy(
                 Action(fun () ->
-                    let n = min 1000 (data.Count - from)
+                    let n = min 250 (data.Count - from)
                     let x, y = Dataset.take data data.Rows from n
                     let prediction = run.Predict x
                     total[0] <- total[0] + float n * (loss prediction y).ToDouble()

@@ -240,17 +240,7 @@ let drawn () =
 /// MNIST from the first of: the given folder, $FUNCTIONAL_DATA, ./data, the user's cache (each holding a folder mnist),
 /// the network; else drawn digits, said in one line. A damaged or incomplete folder is a DataFormatException.
 let load (folder: string option) =
-    let folders =
-        [
-            yield! Option.toList folder
-
-            match Environment.GetEnvironmentVariable "FUNCTIONAL_DATA" with
-            | null
-            | "" -> ()
-            | variable -> variable
-
-            "data"
-        ]
+    let folders = DataFolder.candidates folder
 
     let holdsAny folder =
         files |> List.exists (fun file -> (find folder file).IsSome)

@@ -2,73 +2,25 @@
 module Functional.Examples.MnistMlp
 
 open Functional
+open Functional.Examples.Classifier
 open type Functional.Layers
-
-/// How one of the networks is trained.
-type private Recipe =
-    {
-        Network: unit -> Layer
-        /// Training, validation and test data, as bytes, to what the network sees.
-        Prepare: Dataset -> Dataset -> Dataset * Dataset option * Dataset
-        Optimiser: Optimiser
-        BatchSize: int
-        Details: (string * Detail) list
-    }
 
 let private shape = [ 28; 28 ]
 
-let private showPredictions (run: Run) (test: Dataset) =
-    let x, y = test |> Dataset.truncate 8 |> Dataset.batch 8 |> Seq.head
-    let predicted = run.Predict(x).ArgMax(-1).ToArray<int64>()
-
-    let line (classes: int64[]) =
-        classes |> Array.map string |> String.concat " "
-
-    printfn $"the first test digits are  {line (y.ToArray<int64>())}"
-    printfn $"the network reads          {line predicted}"
-
-let private train recipe (settings: Settings) =
-    // The network comes first: a mistake in it is told before any data is read.
-    let network = recipe.Network()
-    printfn $"{network}\n"
+/// The digits as bytes, prepared: training and test data to training, validation and test data.
+let private digits prepare (settings: Settings) =
     let digits = MnistData.load settings.Data
 
-    let part n data =
-        if settings.Small then Dataset.truncate n data else data
-
     let training, validation, test =
-        recipe.Prepare
-            (Dataset.ofBytes shape digits.TrainImages digits.TrainLabels |> part 6_000)
-            (Dataset.ofBytes shape digits.TestImages digits.TestLabels |> part 1_000)
-
-    let passes =
-        settings.Epochs |> Option.defaultValue (if settings.Small then 2 else 10)
-
-    let options =
-        epochs passes
-        >> batchSize recipe.BatchSize
-        >> report [ accuracy ]
-        >> Option.foldBack validate validation
-
-    let key = Key.OfSeed settings.Seed
-    let run = Train.fit recipe.Optimiser Loss.crossEntropy options network training key
-    let loss, metrics = Train.evaluate Loss.crossEntropy [ accuracy ] run test
-    showPredictions run test
+        prepare
+            (Dataset.ofBytes shape digits.TrainImages digits.TrainLabels |> part settings)
+            (Dataset.ofBytes shape digits.TestImages digits.TestLabels |> part settings)
 
     {
-        Data = digits.Source
-        Details =
-            recipe.Details
-            @ [
-                "batchSize", Number(float recipe.BatchSize)
-                "epochs", Number(float passes)
-                "examples", Number(float training.Count)
-            ]
-        Epochs = run.Epochs
-        Test = metrics @ [ "loss", loss ]
-        Steps = run.Steps
-        StepSeconds = run.StepSeconds
-        Ending = run.Ending
+        Source = digits.Source
+        Training = training
+        Validation = validation
+        Test = test
     }
 
 let private sgd =
@@ -79,12 +31,14 @@ let private sgd =
                     dense (units, weights = Init.fanInUniform, biases = Init.fanInUniform)
 
                 input shape >=> flatten () >=> dense 512 >=> relu >=> dense 10
-        Prepare =
-            fun training test ->
+        Load =
+            digits (fun training test ->
                 let prepare = Dataset.scale (1.0 / 255.0) 0.0 >> Dataset.normalise 0.1307 0.3081
-                prepare training, None, prepare test
+                prepare training, None, prepare test)
         Optimiser = Optim.sgd 0.01
         BatchSize = 64
+        Epochs = 10
+        Classes = []
         Details =
             [
                 "optimiser", Text "sgd"
@@ -96,16 +50,18 @@ let private sgd =
 let private adam =
     {
         Network = fun () -> input shape >=> flatten () >=> dense 128 >=> relu >=> dense 10
-        Prepare =
-            fun training test ->
+        Load =
+            digits (fun training test ->
                 let prepare = Dataset.scale (1.0 / 255.0) 0.0
 
                 let training, validation =
                     prepare training |> Dataset.splitAt (training.Count * 9 / 10)
 
-                training, Some validation, prepare test
+                training, Some validation, prepare test)
         Optimiser = Optim.adam 1e-3
         BatchSize = 32
+        Epochs = 10
+        Classes = []
         Details =
             [
                 "optimiser", Text "adam"
@@ -125,12 +81,14 @@ let private deep =
                 >=> dense 64
                 >=> relu
                 >=> dense 10
-        Prepare =
-            fun training test ->
+        Load =
+            digits (fun training test ->
                 let training, test = Dataset.standardise (training, test)
-                training, None, test
+                training, None, test)
         Optimiser = Optim.adam 1e-3
         BatchSize = 32
+        Epochs = 10
+        Classes = []
         Details =
             [
                 "optimiser", Text "adam"

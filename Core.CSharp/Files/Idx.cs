@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.IO.Compression;
 
 namespace Functional.Files;
 
@@ -12,9 +11,6 @@ public sealed record IdxBytes(int[] Shape, byte[] Data);
 /// </summary>
 public static class Idx
 {
-    /// <summary>deflate cannot do better than 1032:1, so a small file that promises more is refused before a byte is taken.</summary>
-    internal const long MaxDeflateRatio = 1032;
-
     /// <summary>Images [count, rows, columns], magic 0x00000803.</summary>
     /// <param name="path">the file, plain or gzip</param>
     /// <param name="count">how many images there must be, where that is known</param>
@@ -29,42 +25,12 @@ public static class Idx
     public static byte[] ReadLabels(string path, int? count = null, string? sha256 = null) =>
         Read(path, axes: 1, "labels", count, sha256).Data;
 
-    private static IdxBytes Read(string path, int axes, string what, int? count, string? sha256)
-    {
-        using FileStream file = File.OpenRead(path);
-        if (sha256 is not null)
-            Checksum.Verify(file, path, sha256);
+    private static IdxBytes Read(string path, int axes, string what, int? count, string? sha256) =>
+        Gzipped.Read(path, sha256, file => Parse(file, path, axes, what, count));
 
-        Span<byte> start = stackalloc byte[2];
-        bool gzip = file.ReadAtLeast(start, 2, throwOnEndOfStream: false) == 2 && start[0] == 0x1f && start[1] == 0x8b;
-        long promised = gzip ? GzipLength(file) : file.Length;
-        file.Position = 0;
-        try
-        {
-            using Stream bytes = gzip ? new GZipStream(file, CompressionMode.Decompress) : file;
-            return Parse(bytes, path, axes, what, count, promised, gzip, file.Length);
-        }
-        catch (InvalidDataException damaged)
-        {
-            throw new DataFormatException(
-                path, "the gzip stream must be whole", "damaged data", damaged);
-        }
-    }
-
-    /// <summary>The last four bytes of a gzip file: the length of what it holds, modulo 2³².</summary>
-    private static long GzipLength(FileStream file)
+    private static IdxBytes Parse(Gzipped file, string path, int axes, string what, int? count)
     {
-        Span<byte> trailer = stackalloc byte[4];
-        if (file.Length < 18)
-            return 0;
-        file.Position = file.Length - 4;
-        file.ReadExactly(trailer);
-        return BinaryPrimitives.ReadUInt32LittleEndian(trailer);
-    }
-
-    private static IdxBytes Parse(
-        Stream bytes, string path, int axes, string what, int? count, long promised, bool gzip, long fileLength)
-    {
+        var bytes = file.Bytes;
         int headerLength = 4 + 4 * axes;
         Span<byte> header = stackalloc byte[headerLength];
         int read = bytes.ReadAtLeast(header, headerLength, throwOnEndOfStream: false);
@@ -84,15 +50,14 @@ public static class Idx
         if (count is { } expected && shape[0] != expected)
             throw new DataFormatException(path, $"it must hold {expected} {what}", $"{shape[0]}");
 
-        // The promised length is known before anything is allocated: of a plain file its size, of a gzip file its
-        // trailer, which a forger could write – hence the bound by what deflate can do.
-        if (promised != headerLength + length || (gzip && length > MaxDeflateRatio * fileLength))
+        // The promised length is known before anything is allocated.
+        if (!file.CanHold(headerLength + length))
         {
-            long there = gzip ? headerLength + Count(bytes, length + 1) : promised;
+            long there = file.Length(headerLength, length);
             string state = there < headerLength + length ? "truncated"
                 : there > headerLength + length ? "too long"
                 : "with a gzip trailer that says otherwise";
-            throw Refused($"{there}{(there > headerLength + length && gzip ? " or more" : "")} ({state})");
+            throw Refused($"{there}{(there > headerLength + length && file.IsCompressed ? " or more" : "")} ({state})");
         }
 
         var data = new byte[length];
@@ -106,15 +71,5 @@ public static class Idx
 
         DataFormatException Refused(string got) =>
             new(path, $"{what} {NamedArray.Text(shape)} need {headerLength + length} bytes", got);
-    }
-
-    /// <summary>How many bytes are still to come, counted up to a limit and kept nowhere.</summary>
-    private static long Count(Stream bytes, long limit)
-    {
-        var buffer = new byte[1 << 14];
-        long count = 0;
-        while (count < limit && bytes.Read(buffer, 0, (int)Math.Min(buffer.Length, limit - count)) is > 0 and int read)
-            count += read;
-        return count;
     }
 }

@@ -66,9 +66,9 @@ public static class Npz
 
     private static NamedArray ReadEntry(ZipArchiveEntry entry, string file, string name)
     {
-        if (entry.Length > Idx.MaxDeflateRatio * Math.Max(entry.CompressedLength, 1))
+        if (entry.Length > Gzipped.MaxDeflateRatio * Math.Max(entry.CompressedLength, 1))
             throw new DataFormatException(
-                file, $"{entry.CompressedLength} compressed bytes can hold at most {Idx.MaxDeflateRatio} times as many", $"{entry.Length}");
+                file, $"{entry.CompressedLength} compressed bytes can hold at most {Gzipped.MaxDeflateRatio} times as many", $"{entry.Length}");
         using var stream = new ChecksummedStream(entry.Open());
         NamedArray array = Npy.Read(stream, entry.Length, file, name);
         if (stream.ReadByte() >= 0)

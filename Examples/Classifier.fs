@@ -1,0 +1,89 @@
+/// Trains a network to tell classes apart, and reports how well it does.
+module Functional.Examples.Classifier
+
+open Functional
+
+/// Training, validation and test data as a network sees them, and what they are called.
+type Data =
+    {
+        Source: string
+        Training: Dataset
+        Validation: Dataset option
+        Test: Dataset
+    }
+
+/// How one of the networks is trained.
+type Recipe =
+    {
+        Network: unit -> Layer
+        Load: Settings -> Data
+        Optimiser: Optimiser
+        BatchSize: int
+        Epochs: int
+        /// Classes by name, where numbers do not say it.
+        Classes: string list
+        Details: (string * Detail) list
+    }
+
+/// A tenth of the data where the settings ask for little.
+let part (settings: Settings) (data: Dataset) =
+    if settings.Small then
+        Dataset.truncate (data.Count / 10) data
+    else
+        data
+
+let private showPredictions recipe (run: Run) (test: Dataset) =
+    let x, y = test |> Dataset.truncate 8 |> Dataset.batch 8 |> Seq.head
+    let predicted = run.Predict(x).ArgMax(-1).ToArray<int64>()
+
+    let line (classes: int64[]) =
+        classes
+        |> Array.map (fun c ->
+            if recipe.Classes.IsEmpty then
+                string c
+            else
+                recipe.Classes[int c])
+        |> String.concat " "
+
+    printfn $"the first of the test are  {line (y.ToArray<int64>())}"
+    printfn $"the network reads          {line predicted}"
+
+let train recipe (settings: Settings) =
+    // The network comes first: a mistake in it is told before any data is read.
+    let network = recipe.Network()
+    printfn $"{network}\n"
+    let data = recipe.Load settings
+
+    let passes =
+        settings.Epochs
+        |> Option.defaultValue (if settings.Small then 2 else recipe.Epochs)
+
+    let options =
+        epochs passes
+        >> batchSize recipe.BatchSize
+        >> report [ accuracy ]
+        >> Option.foldBack validate data.Validation
+
+    let key = Key.OfSeed settings.Seed
+
+    let run =
+        Train.fit recipe.Optimiser Loss.crossEntropy options network data.Training key
+
+    let loss, metrics = Train.evaluate Loss.crossEntropy [ accuracy ] run data.Test
+    showPredictions recipe run data.Test
+
+    {
+        Data = data.Source
+        Details =
+            recipe.Details
+            @ [
+                "batchSize", Number(float recipe.BatchSize)
+                "epochs", Number(float passes)
+                "examples", Number(float data.Training.Count)
+            ]
+        Epochs = run.Epochs
+        Test = metrics @ [ "loss", loss ]
+        Steps = run.Steps
+        StepSeconds = run.StepSeconds
+        Ending = run.Ending
+    }
