@@ -271,6 +271,46 @@ type Layers private () =
         : Layer =
         Normalising.group "instanceNorm" (place file line) id (defaultArg epsilon 1e-5) (defaultArg affine false)
 
+    // ---- sequences [steps; features] ----
+
+    /// All states of h′ = tanh(x·Wx + bx + h·Wh + bh), from zero (Elman, 1990).
+    static member rnn
+        (units: int, ?weights: Initialiser, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Recurrent.recurrent "rnn" (place file line) 1 units (defaultArg weights Init.fanInUniform) (fun x wx wh bx bh ->
+            Tensor.Rnn(x, wx, wh, bx, bh))
+
+    /// All states of a long short-term memory, from zero (Hochreiter and Schmidhuber, 1997).
+    static member lstm
+        (units: int, ?weights: Initialiser, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Recurrent.recurrent
+            "lstm"
+            (place file line)
+            4
+            units
+            (defaultArg weights Init.fanInUniform)
+            (fun x wx wh bx bh ->
+                let struct (states, _) = Tensor.Lstm(x, wx, wh, bx, bh)
+                states)
+
+    /// All states of a gated recurrent unit, from zero (Cho et al., 2014).
+    static member gru
+        (units: int, ?weights: Initialiser, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Recurrent.recurrent "gru" (place file line) 3 units (defaultArg weights Init.fanInUniform) (fun x wx wh bx bh ->
+            Tensor.Gru(x, wx, wh, bx, bh))
+
+    /// The layer once from the first step and once, with parameters of its own, from the last; the features side by side (Schuster and Paliwal, 1997).
+    static member bidirectional
+        (layer: Layer, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Recurrent.bidirectional (place file line) layer
+
+    /// The last step of a sequence: [steps; features] becomes [features].
+    static member lastState([<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Recurrent.lastState (place file line)
+
     // ---- shapes ----
 
     /// All axes of an example as one.

@@ -191,6 +191,17 @@ module Tensor =
     /// (x − mean)/√(variance + ε) per channel of [N; C; …] for a mean and variance that are given.
     let batchNormInference (mean: Tensor) (variance: Tensor) (x: Tensor) = x.BatchNormInference(mean, variance)
 
+    /// All states of a simple recurrent network over [N; T; F], from zero: see `Tensor.Rnn`.
+    let rnn (wx: Tensor) (wh: Tensor) (bx: Tensor) (bh: Tensor) (x: Tensor) = Tensor.Rnn(x, wx, wh, bx, bh)
+
+    /// All states and cells of a long short-term memory over [N; T; F], from zero: see `Tensor.Lstm`.
+    let lstm (wx: Tensor) (wh: Tensor) (bx: Tensor) (bh: Tensor) (x: Tensor) =
+        let struct (states, cells) = Tensor.Lstm(x, wx, wh, bx, bh)
+        states, cells
+
+    /// All states of a gated recurrent unit over [N; T; F], from zero: see `Tensor.Gru`.
+    let gru (wx: Tensor) (wh: Tensor) (bx: Tensor) (bh: Tensor) (x: Tensor) = Tensor.Gru(x, wx, wh, bx, bh)
+
     /// The cross-correlation of images [N; C; spatial…] with a weight [O; C / groups; kernel…]: see `Tensor.Convolution`.
     let convolution (window: Window) (w: Tensor) (x: Tensor) = Tensor.Convolution(x, w, null, window)
 

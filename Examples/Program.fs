@@ -7,7 +7,8 @@ open System.IO
 open Functional
 open Functional.Files
 
-let private experiments = MnistMlp.experiments @ CifarNetworks.experiments
+let private experiments =
+    MnistMlp.experiments @ MnistRows.experiments @ CifarNetworks.experiments
 
 let private number (text: string) =
     match Int64.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) with

@@ -511,4 +511,5 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "linear", linear
             yield! Map.toSeq WindowReference.all
             yield! Map.toSeq NormalisationReference.all
+            yield! Map.toSeq RecurrenceReference.all
         ]

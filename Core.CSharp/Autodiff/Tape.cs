@@ -80,7 +80,7 @@ internal sealed class Tape : Level
         if (!any) return;
         for (var i = 0; i < outputs.Length; i++) g[i] ??= ZerosLike(y[i]);
         var cotangents = (Tensor[])g!;
-        if (op.VjpInto is { } fused && IsPlain(x) && IsPlain(y) && IsPlain(cotangents))
+        if (op.VjpInto is { } fused && IsPlain(x) && IsPlain(y) && IsPlain(cotangents) && Array.TrueForAll(inputs, AcceptsPlain))
         {
             fused(x, y, cotangents, inputs);
             GC.KeepAlive(recording);
@@ -105,6 +105,9 @@ internal sealed class Tape : Level
             if (y.Trace is null && y.Block is { Shared: false } block && block.Owner == _scope && _scope is not null)
                 Pool.Return(block);
     }
+
+    // A kernel adds to memory: a trace that is there already would be lost.
+    private static bool AcceptsPlain(Slot? slot) => slot?.Cotangent is not { } cotangent || (cotangent.Trace is null && !cotangent.IsMeta);
 
     private static bool IsPlain(Tensor[] tensors)
     {

@@ -144,6 +144,43 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         }
     }
 
+    // ---- the same B many times: packed once, by whom it is used from several threads ----
+
+    /// <summary>Elements that <see cref="Pack"/> needs.</summary>
+    internal static nint PackedSize(nint n, nint k)
+    {
+        nint tile = 2 * Emitter<T>.Lanes;
+        return (n + tile - 1) / tile * tile * k;
+    }
+
+    /// <summary>B[k, n] in the order in which <see cref="RunOn"/> reads it.</summary>
+    internal static void Pack(nint n, nint k, T* b, nint bRow, nint bColumn, T* target)
+    {
+        nint tile = 2 * Emitter<T>.Lanes;
+        for (nint j = 0; j < n; j += tile)
+            Packing<T>.Pack(b + j * bColumn, bColumn, bRow, (int)Math.Min(tile, n - j), k, target + j * k, tile);
+    }
+
+    /// <summary>C[m, n] (+)= A[m, k]·B[k, n] on the calling thread alone, B packed by <see cref="Pack"/>.</summary>
+    internal static void RunOn(T* packed, nint m, nint n, nint k, T* a, nint aRow, T* c, nint cRow, bool accumulate, in Epilogue<T> epilogue)
+    {
+        if (m == 0 || n == 0) return;
+        nint tile = 2 * Emitter<T>.Lanes;
+        var problem = new Problem { M = m, N = n, K = k, A = a, B = packed, C = c, ARow = aRow, AColumn = 1, BRow = tile, BColumn = 1, CRow = cRow, Accumulate = accumulate, Epilogue = epilogue };
+        var panels = new Panels(m, MicroKernels<T>.MaxRows);
+        for (nint j = 0; j < n; j += tile)
+        {
+            var width = (int)Math.Min(tile, n - j);
+            if (MicroKernels<T>.Available && k > 0) Column(problem, 0, panels, j, width, a, packed: false, aRow, 1, packed + j * k, tile, k, first: true, last: true);
+            else
+            {
+                var part = problem with { N = width, B = packed + j * k, C = c + j };
+                if (epilogue.Bias != null) part.Epilogue.Bias += j;
+                RunPortable(part);
+            }
+        }
+    }
+
     // ---- large: slabs of k; B's slab packed together, then blocks of rows in parallel, each packing its own A ----
 
     private struct PackJob : IJob

@@ -33,7 +33,8 @@ internal sealed unsafe class Scratch
 /// <summary>Native memory that the threads of one job share, kept for the next job.</summary>
 internal sealed unsafe class SharedScratch
 {
-    private static SharedScratch? _idle;
+    // Two, because a job that has rented memory may run products that rent their own.
+    private static SharedScratch? _idle, _other;
 
     private nuint _bytes;
 
@@ -44,7 +45,7 @@ internal sealed unsafe class SharedScratch
     /// <summary>At least <paramref name="bytes"/> bytes; give them back with <see cref="Return"/>.</summary>
     internal static SharedScratch Rent(nint bytes)
     {
-        var memory = Interlocked.Exchange(ref _idle, null) ?? new SharedScratch();
+        var memory = Interlocked.Exchange(ref _idle, null) ?? Interlocked.Exchange(ref _other, null) ?? new SharedScratch();
         if (memory._bytes < (nuint)bytes)
         {
             NativeMemory.AlignedFree(memory.Pointer);
@@ -56,5 +57,8 @@ internal sealed unsafe class SharedScratch
         return memory;
     }
 
-    internal static void Return(SharedScratch memory) => Volatile.Write(ref _idle, memory);
+    internal static void Return(SharedScratch memory)
+    {
+        if (Interlocked.CompareExchange(ref _idle, memory, null) is not null) Volatile.Write(ref _other, memory);
+    }
 }

@@ -270,7 +270,7 @@ namespace Functional.Ops
         }
 
         // Seldom does anything use the statistics; their cotangents are then one stored zero.
-        private static bool IsZero(Tensor g) =>
+        internal static bool IsZero(Tensor g) =>
             g.Count == 0 || (Array.TrueForAll(g.Strides, s => s == 0) && g.View(Shape.Scalar, [], g.Offset).ToDouble() == 0);
 
         private static void AddStatistics(Tensor x, Tensor[] y, Tensor[] g, Slot? slot, bool centred)

@@ -289,6 +289,29 @@ let private cnns =
             workload $"{name}_nhwc" (cifar optimiser network)
     ]
 
+/// The rows of 28 x 28 images as a sequence; the last state tells the class.
+let private sequences =
+    [
+        for name, layer in [ "lstm", lstm 128; "gru", gru 128; "rnn", rnn 128 ] ->
+            workload $"train_{name}_s28_h128_b64_adam" (fun () ->
+                let network = input [ 28; 28 ] >=> layer >=> lastState () >=> dense 10
+
+                let trainer =
+                    Trainer(Optim.adam 1e-3, Loss.crossEntropy, network, key, [], Shape.Of [ 28; 28 ])
+
+                let xs = Array.init 8 (fun i -> normal (100 + i) [ 64; 28; 28 ])
+
+                let ys =
+                    Array.init 509 (fun i -> key.Fold(1000 + i).Integers(Shape.Of [ 64 ], 0L, 10L))
+
+                let next = ref 0
+
+                fun () ->
+                    let n = next.Value
+                    next.Value <- n + 1
+                    trainer.Step(xs[n % 8], ys[n % 509]) |> ignore)
+    ]
+
 let private inference =
     [
         for batch in [ 1; 256 ] ->
@@ -310,6 +333,7 @@ let private workloads =
     @ overhead
     @ training
     @ cnns
+    @ sequences
     @ inference
 
 /// Runs the workloads whose names match and writes what compare tools read: {"results": {NAME: {"ms": median}}}.

@@ -180,6 +180,56 @@ let private groupNorm (groups: Case -> Tensor -> int) : Operation =
         let gain, bias = affine x
         [| x[0].GroupNorm(groups case x[0], gain, bias, case.Attributes.Float "eps") |]
 
+/// Layer after layer, both directions joined; then the last states (and cells) of all of them. Weights are transposed there.
+let private recurrent (cells: bool) run : Operation =
+    fun case x ->
+        let directions = if case.Attributes.Flag "bidirectional" then 2 else 1
+        let layers = case.Attributes.Int "num_layers"
+        let first = if cells then 3 else 2
+
+        let layer (sequence: Tensor) number =
+            let outputs, states, memories =
+                [
+                    for direction in 0 .. directions - 1 do
+                        let index = number * directions + direction
+                        let parameter i = x[first + 4 * index + i]
+                        let turned (t: Tensor) = if direction = 1 then t.Flip 1 else t
+                        let start (t: Tensor) = t.Select(0, index)
+                        let last (t: Tensor) = t.Select(1, t.Shape[1] - 1)
+
+                        let states, memories: Tensor * Tensor =
+                            run
+                                (turned sequence)
+                                (parameter 0: Tensor).T
+                                (parameter 1).T
+                                (parameter 2)
+                                (parameter 3)
+                                (start x[1])
+                                (if cells then start x[2] else x[1])
+
+                        turned states, last states, last memories
+                ]
+                |> List.unzip3
+
+            Tensor.Concat(2, List.toArray outputs), states, memories
+
+        let output, all =
+            ((x[0], []), [ 0 .. layers - 1 ])
+            ||> List.fold (fun (sequence, all) number ->
+                let output, states, memories = layer sequence number
+                output, all @ List.zip states memories)
+
+        let stack (parts: Tensor list) = Tensor.Stack(0, List.toArray parts)
+
+        [|
+            output
+            stack (List.map fst all)
+            if cells then
+                stack (List.map snd all)
+        |]
+
+let private alone (states: Tensor) = states, states
+
 let all: Map<string, Operation> =
     Map
         [
@@ -187,6 +237,12 @@ let all: Map<string, Operation> =
             "conv2d", convolution
             "conv3d", convolution
             "conv_transpose2d", convolutionTransposed
+            "rnn_tanh", recurrent false (fun x wx wh bx bh h0 _ -> alone (Tensor.Rnn(x, wx, wh, bx, bh, h0)))
+            "gru", recurrent false (fun x wx wh bx bh h0 _ -> alone (Tensor.Gru(x, wx, wh, bx, bh, h0)))
+            "lstm",
+            recurrent true (fun x wx wh bx bh h0 c0 ->
+                let struct (states, cells) = Tensor.Lstm(x, wx, wh, bx, bh, h0, c0)
+                states, cells)
             "layer_norm", layerNorm
             "rms_norm", (fun case x -> [| x[0].RmsNorm(x[1], case.Attributes.Float "eps") |])
             "batch_norm", batchNorm
