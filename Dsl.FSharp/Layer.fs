@@ -1,6 +1,7 @@
 namespace rec Functional
 
 open System
+open System.Collections.Concurrent
 open System.IO
 open System.Text
 open Functional.Autodiff
@@ -293,6 +294,18 @@ module Layer =
         { ofFunction name place id with
             Parameters = parameters
             Apply = fun _ parameters state x -> apply parameters x, state
+        }
+
+    /// A layer that is made when the shape of its input is known.
+    let sized name place (make: Shape -> Layer) : Layer =
+        let made = ConcurrentDictionary<Shape, Layer>()
+        let layerFor (input: Shape) = made.GetOrAdd(input, make)
+
+        { ofFunction name place id with
+            IsRandom = true
+            Parameters = fun input -> (layerFor input).Parameters input
+            State = fun input -> (layerFor input).State input
+            Apply = fun mode parameters state x -> (layerFor (withoutBatch x.Shape)).Apply mode parameters state x
         }
 
     // ---- combinators ----

@@ -311,6 +311,85 @@ type Layers private () =
     static member lastState([<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
         Recurrent.lastState (place file line)
 
+    /// Vectors in place of whole numbers 0 … count − 1: […] becomes […; size], from a table [count; size] drawn from N(0, 1).
+    static member embedding
+        (count: int, size: int, ?weights: Initialiser, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Attending.embedding (place file line) count size (defaultArg weights (Init.normal 1.0))
+
+    /// x plus a learned vector for each step, drawn from N(0, 0.02²).
+    static member positions
+        (?weights: Initialiser, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Attending.positions (place file line) (defaultArg weights (Init.normal 0.02))
+
+    /// x plus sines and cosines of each step (Vaswani et al., 2017).
+    static member sinusoidal([<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Attending.sinusoidal (place file line)
+
+    /// Self-attention with several heads; `causal` lets a step see itself and what came before (Vaswani et al., 2017).
+    static member multiHeadAttention
+        (
+            heads: int,
+            ?causal: bool,
+            ?dropout: float,
+            ?weights: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        Attending.multiHeadAttention
+            (place file line)
+            heads
+            (defaultArg causal false)
+            (defaultArg dropout 0.0)
+            (defaultArg weights Init.glorotUniform)
+
+    /// A layer on every step for itself: [steps; features] becomes [steps; …].
+    static member eachStep(layer: Layer, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
+        Attending.eachStep (place file line) layer
+
+    /// Self-attention and two dense layers on every step, each around a residual and behind a layer norm (in front of it with `postNorm`);
+    /// the inner one has `width` units and GELU, or another activation.
+    static member transformerBlock
+        (
+            heads: int,
+            width: int,
+            ?causal: bool,
+            ?dropout: float,
+            ?postNorm: bool,
+            ?activation: Layer,
+            ?weights: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        let place = place file line
+        let rate = defaultArg dropout 0.0
+        let weights = defaultArg weights Init.glorotUniform
+
+        let dropped (layer: Layer) =
+            if rate > 0.0 then layer >=> Layers.dropout rate else layer
+
+        let norm = Normalising.layer place 1 1e-5 true
+
+        let around (layer: Layer) =
+            if defaultArg postNorm false then
+                Layers.residual (dropped layer) >=> norm
+            else
+                Layers.residual (norm >=> dropped layer)
+
+        let attention =
+            Attending.multiHeadAttention place heads (defaultArg causal false) rate weights
+
+        // The features that come in must come out; how many they are is known when the input is.
+        let feedForward =
+            Layer.sized "feedForward" place (fun (input: Shape) ->
+                Attending.eachStep place (Layers.dense (width, weights = weights))
+                >=> defaultArg activation Layers.gelu
+                >=> Attending.eachStep place (Layers.dense (input[-1], weights = weights)))
+
+        { Layer.named "transformerBlock" (around attention >=> around feedForward) with
+            Place = place
+        }
+
     // ---- shapes ----
 
     /// All axes of an example as one.

@@ -202,6 +202,18 @@ module Tensor =
     /// All states of a gated recurrent unit over [N; T; F], from zero: see `Tensor.Gru`.
     let gru (wx: Tensor) (wh: Tensor) (bx: Tensor) (bh: Tensor) (x: Tensor) = Tensor.Gru(x, wx, wh, bx, bh)
 
+    /// softmax(q·kᵀ/√d)·v: see `Tensor.Attention`.
+    let attention (k: Tensor) (v: Tensor) (q: Tensor) = Tensor.Attention(q, k, v)
+
+    /// softmax(q·kᵀ/√d): see `Tensor.AttentionWeights`.
+    let attentionWeights (k: Tensor) (q: Tensor) = Tensor.AttentionWeights(q, k)
+
+    /// [N; T; h·d] as [N; h; T; d].
+    let splitHeads (heads: int) (x: Tensor) = x.SplitHeads heads
+
+    /// [N; h; T; d] as [N; T; h·d].
+    let mergeHeads (x: Tensor) = x.MergeHeads()
+
     /// The cross-correlation of images [N; C; spatial…] with a weight [O; C / groups; kernel…]: see `Tensor.Convolution`.
     let convolution (window: Window) (w: Tensor) (x: Tensor) = Tensor.Convolution(x, w, null, window)
 

@@ -8,7 +8,10 @@ open Functional
 open Functional.Files
 
 let private experiments =
-    MnistMlp.experiments @ MnistRows.experiments @ CifarNetworks.experiments
+    MnistMlp.experiments
+    @ MnistRows.experiments
+    @ CifarNetworks.experiments
+    @ Characters.experiments
 
 let private number (text: string) =
     match Int64.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) with

@@ -3,6 +3,7 @@ module Functional.Benchmarks.Peers
 
 open System
 open System.Collections.Generic
+open System.Diagnostics
 open System.IO
 open System.Text.Json
 open System.Text.RegularExpressions
@@ -312,6 +313,33 @@ let private sequences =
                     trainer.Step(xs[n % 8], ys[n % 509]) |> ignore)
     ]
 
+/// Two layers over 16 x 64 characters.
+let private transformer =
+    workload "train_transformer_l2_d128_s64_b16_adamw" (fun () ->
+        let network =
+            input [ 64 ]
+            >=> embedding (65, 128)
+            >=> positions ()
+            >=> repeat 2 (transformerBlock (4, 512, causal = true))
+            >=> layerNorm ()
+            >=> eachStep (dense 65)
+
+        let loss (scores: Tensor) (target: Tensor) = Tensor.CrossEntropy(scores, target)
+
+        let trainer = Trainer(Optim.adamW 3e-4, loss, network, key, [], Shape.Of [ 64 ])
+
+        let tokens i =
+            key.Fold(1000 + i).Integers(Shape.Of [ 16; 64 ], 0L, 65L)
+
+        let xs = Array.init 8 tokens
+        let ys = Array.init 509 (fun i -> tokens (100 + i))
+        let next = ref 0
+
+        fun () ->
+            let n = next.Value
+            next.Value <- n + 1
+            trainer.Step(xs[n % 8], ys[n % 509]) |> ignore)
+
 let private inference =
     [
         for batch in [ 1; 256 ] ->
@@ -334,7 +362,53 @@ let private workloads =
     @ training
     @ cnns
     @ sequences
+    @ [ transformer ]
     @ inference
+
+// ---- memory ----
+
+/// The most memory this process has held, in MiB, as the system counts it.
+let private peakMemory () =
+    let line = File.ReadLines "/proc/self/status" |> Seq.find _.StartsWith("VmHWM:")
+
+    float (line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) / 1024.0
+
+/// Twenty steps of a workload in this process; prints its peak memory.
+let runMemory (threads: int) (name: string) =
+    Threads.Count <- threads
+
+    match workloads |> List.tryFind (fun w -> w.Name = name) with
+    | Some workload ->
+        let step = workload.Build()
+
+        for _ in 1..20 do
+            step ()
+
+        printfn $"{peakMemory ()}"
+        0
+    | None ->
+        eprintfn $"peers: no workload is called '{name}'."
+        2
+
+/// The same in a process of its own, which holds nothing but that workload.
+let private memoryOf (threads: int) (name: string) =
+    let host = string Environment.ProcessPath
+    let arguments = [ "memory-of"; name; "--threads"; string threads ]
+
+    // Either the program itself or dotnet with the program as its first argument.
+    let arguments =
+        if Path.GetFileNameWithoutExtension host = "dotnet" then
+            Environment.GetCommandLineArgs()[0] :: arguments
+        else
+            arguments
+
+    use child =
+        Process.Start(ProcessStartInfo(host, arguments, RedirectStandardOutput = true))
+        |> nonNull
+
+    let output = child.StandardOutput.ReadToEnd()
+    child.WaitForExit()
+    Double.Parse(output, Globalization.CultureInfo.InvariantCulture)
 
 /// Runs the workloads whose names match and writes what compare tools read: {"results": {NAME: {"ms": median}}}.
 let run (threads: int) (filter: string) (seconds: float) (json: string option) =
@@ -384,6 +458,13 @@ let run (threads: int) (filter: string) (seconds: float) (json: string option) =
 
         printfn
             $"{w.Name, -44} {timing.Median, 10:F4} ms  (min {timing.Min:F4}, p90 {timing.P90:F4}, n={timing.Samples}) {extra}"
+
+    let memory = "rss_train_cnn_vgg"
+
+    if Regex.IsMatch(memory, filter) then
+        let mib = memoryOf threads "train_cnn_vgg_b64_adam"
+        results[memory] <- {| mib = mib |}
+        printfn $"{memory, -44} {mib, 10:F1} MiB"
 
     match json with
     | Some path ->

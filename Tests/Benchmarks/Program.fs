@@ -25,6 +25,8 @@ let main arguments =
             (option "--filter" "." rest)
             (Double.Parse(seconds, CultureInfo.InvariantCulture))
             (if json = "" then None else Some json)
+    | "memory-of" :: name :: rest ->
+        Peers.runMemory (int (option "--threads" (string Environment.ProcessorCount) rest)) name
     | [ "steady" ] -> Steady.run ()
     | _ ->
         BenchmarkSwitcher.FromAssembly(Assembly.GetExecutingAssembly()).Run arguments

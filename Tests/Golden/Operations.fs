@@ -230,6 +230,34 @@ let private recurrent (cells: bool) run : Operation =
 
 let private alone (states: Tensor) = states, states
 
+let private maskOf (x: Tensor[]) : Tensor | null = if x.Length > 3 then x[3] else null
+
+let private multiHeadAttention: Operation =
+    fun case x ->
+        let heads = case.Attributes.Int "num_heads"
+        let causal = case.Attributes.Flag "causal"
+        let features = x[0].Shape[2]
+
+        let project i (t: Tensor) =
+            let from, until = i * features, (i + 1) * features
+
+            Tensor.Linear(t, x[3].Slice(0, from, until).T, x[4].Slice(0, from, until)).SplitHeads heads
+
+        // The file's mask is true where a key is to be ignored.
+        let mask: Tensor | null =
+            if x.Length > 7 then
+                x[7].Not().Unsqueeze(1).Unsqueeze(1)
+            else
+                null
+
+        let q, k, v = project 0 x[0], project 1 x[1], project 2 x[2]
+        let seen = Tensor.Attention(q, k, v, mask, causal).MergeHeads()
+
+        [|
+            Tensor.Linear(seen, x[5].T, x[6])
+            Tensor.AttentionWeights(q, k, mask, causal).Mean 1
+        |]
+
 let all: Map<string, Operation> =
     Map
         [
@@ -243,6 +271,12 @@ let all: Map<string, Operation> =
             recurrent true (fun x wx wh bx bh h0 c0 ->
                 let struct (states, cells) = Tensor.Lstm(x, wx, wh, bx, bh, h0, c0)
                 states, cells)
+            "scaled_dot_product_attention",
+            (fun case x ->
+                [|
+                    Tensor.Attention(x[0], x[1], x[2], maskOf x, case.Attributes.Flag "causal")
+                |])
+            "multi_head_attention", multiHeadAttention
             "layer_norm", layerNorm
             "rms_norm", (fun case x -> [| x[0].RmsNorm(x[1], case.Attributes.Float "eps") |])
             "batch_norm", batchNorm
