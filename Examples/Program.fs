@@ -12,6 +12,7 @@ let private experiments =
     @ MnistRows.experiments
     @ CifarNetworks.experiments
     @ Characters.experiments
+    @ Autoencoders.experiments
 
 let private number (text: string) =
     match Int64.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) with
