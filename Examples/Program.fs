@@ -13,6 +13,7 @@ let private experiments =
     @ CifarNetworks.experiments
     @ Characters.experiments
     @ Autoencoders.experiments
+    @ California.experiments
 
 let private number (text: string) =
     match Int64.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) with
