@@ -14,6 +14,8 @@ let private experiments =
     @ Characters.experiments
     @ Autoencoders.experiments
     @ California.experiments
+    @ Spam.experiments
+    @ Airline.experiments
 
 let private number (text: string) =
     match Int64.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) with
