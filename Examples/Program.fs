@@ -16,6 +16,7 @@ let private experiments =
     @ California.experiments
     @ Spam.experiments
     @ Airline.experiments
+    @ Scattered.experiments
 
 let private number (text: string) =
     match Int64.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) with
