@@ -4,6 +4,7 @@
 #r "Functional.Dsl.dll"
 #r "Spectre.Console.dll"
 #load "DrawnDigits.fs"
+#load "DataFolder.fs"
 #load "Mnist.fs"
 
 open Functional

@@ -26,6 +26,48 @@ let tests =
             testList
                 "nesting"
                 [
+                    testCase "a kernel does not add to a cotangent that is traced" (fun () ->
+                        // The bias is used twice: its cotangent is first a traced sum, to which a fused derivative on plain numbers must not add in place.
+                        let step (t: Tensor[]) =
+                            let first = t[0].Matmul t[1] + t[2]
+                            [| Tensor.Stack(1, first, first.Tanh().Matmul t[1] + t[2]) |]
+
+                        let op =
+                            Op(
+                                Name = "step",
+                                Shape = (fun t -> step t |> Array.map (fun y -> Spec(y.DType, y.Shape))),
+                                Forward = Forward.Composite step,
+                                Sample = (fun _ -> failwith "not drawn"),
+                                Vjp =
+                                    fun x _ g i ->
+                                        let struct (_, pullback) = Diff.Vjp(step, x)
+                                        (pullback.Invoke g)[i]
+                            )
+
+                        let key = Key.OfSeed 4L
+
+                        let draw i sizes =
+                            key.Fold(i: int).Normal(Shape.Of(sizes: int list), dtype = DType.Float64)
+
+                        let x = [| draw 1 [ 2; 2 ]; draw 2 [ 2; 2 ]; draw 3 [ 2 ] |]
+                        let v = [| draw 4 [ 2; 2 ]; draw 5 [ 2; 2 ]; draw 6 [ 2 ] |]
+
+                        let reverseOverForward (f: Tensor[] -> Tensor[]) =
+                            Diff
+                                .Grad(
+                                    Func<Tensor[], Tensor>(fun t ->
+                                        let struct (_, tangent) = Diff.Jvp(Func<_, _> f, t, v)
+                                        (tangent[0] * tangent[0].Tanh()).Sum())
+                                )
+                                .Invoke
+                                x
+
+                        Array.iter2
+                            (fun (a: Tensor) (b: Tensor) ->
+                                Array.iter2 (close "gradient") (a.ToDoubles()) (b.ToDoubles()))
+                            (reverseOverForward step)
+                            (reverseOverForward (fun t -> op.Apply t)))
+
                     testCase "no confusion of perturbations" (fun () ->
                         // d/dx (x · d/dy (x + y)) = 1, though a careless system says 2.
                         let inner x = grad (fun y -> x + y) (scalar 1.0)

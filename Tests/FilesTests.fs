@@ -60,6 +60,76 @@ let private bigEndian (value: int) =
     BinaryPrimitives.WriteInt32BigEndian(bytes.AsSpan(), value)
     bytes
 
+// ---- tables ----
+
+let private table (text: string) (f: Csv -> unit) =
+    inFolder (fun folder ->
+        let path = Path.Combine(folder, "table.csv")
+        File.WriteAllText(path, text)
+        f (Csv.Read path))
+
+let private tableTests =
+    let refuses what (text: string) read words =
+        refuses "table.csv" what (Encoding.UTF8.GetBytes text) (fun path -> read (Csv.Read path) |> ignore) words
+
+    testList
+        "csv"
+        [
+            testCase "quotes, separators, line ends and gaps" (fun () ->
+                table "name,n\r\n\"a, \"\"b\"\"\",1.5\n\n\"two\nlines\",\n" (fun csv ->
+                    Expect.equal csv.Columns [| "name"; "n" |] "columns"
+                    Expect.equal (csv.Texts "name") [| "a, \"b\""; "two\nlines" |] "texts"
+                    let numbers = csv.Numbers "n"
+                    Expect.equal numbers[0] 1.5 "a number"
+                    Expect.isTrue (Double.IsNaN numbers[1]) "a gap"
+                    Expect.equal (csv.WithoutGaps().Rows.Length) 1 "rows without gaps"))
+            refuses "a row of another width" "a,b\n1,2\n3\n" (fun csv -> csv.Rows) [ "line 3"; "2 fields"; "got 1" ]
+            refuses "a word for a number" "a\n1\nx\n" _.Numbers("a") [ "line 3"; "column 'a'"; "'x'" ]
+            refuses "infinity" "a\n1e999\n" _.Numbers("a") [ "line 2"; "finite" ]
+            refuses "the word NaN" "a\nNaN\n" _.Numbers("a") [ "line 2"; "'NaN'" ]
+            refuses "an open quote" "a\n\"1\n" (fun csv -> csv.Rows) [ "line 2"; "closed" ]
+            refuses "text after a quote" "a\n\"1\"2\n" (fun csv -> csv.Rows) [ "line 2"; "'2'" ]
+            refuses "nothing at all" "" (fun csv -> csv.Rows) [ "at least one row" ]
+            refuses "a column that is not there" "a\n1\n" _.Texts("b") [ "'b'"; "columns a" ]
+            testCase "bytes that are no UTF-8" (fun () ->
+                refusesFile "table.csv" [| 97uy; 0xffuy; 10uy |] (fun path -> Csv.Read path |> ignore) [ "UTF-8" ])
+        ]
+
+// ---- CIFAR ----
+
+let private cifar labels =
+    Array.concat
+        [
+            for label in labels -> Array.append [| byte label |] (Array.init 3072 (fun i -> byte (i + label)))
+        ]
+
+let private cifarTests =
+    let refuses what bytes words =
+        refuses "batch.bin" what bytes (fun path -> Cifar.Read path |> ignore) words
+
+    testList
+        "cifar"
+        [
+            testCase "labels and planes, plain and gzip" (fun () ->
+                inFolder (fun folder ->
+                    let path = Path.Combine(folder, "batch.bin")
+                    let bytes = cifar [ 3; 9 ]
+
+                    for stored in [ bytes; gzip bytes ] do
+                        File.WriteAllBytes(path, stored)
+                        let read = Cifar.Read(path, 2)
+                        Expect.equal read.Labels [| 3uy; 9uy |] "labels"
+                        Expect.equal read.Images.Length 6144 "images"
+                        Expect.equal read.Images[3072] 9uy "the second image"))
+            refuses "a record cut short" (Array.truncate 4000 (cifar [ 1; 2 ])) [ "3073"; "4000" ]
+            refuses "no record" [||] [ "3073" ]
+            refuses "a label beyond the classes" (cifar [ 1; 10 ]) [ "0 … 9"; "10 in record 1" ]
+            refuses
+                "a gzip stream cut short"
+                (let whole = gzip (cifar [ 1; 2 ]) in Array.truncate (whole.Length / 2) whole)
+                [ "batch.bin" ]
+        ]
+
 // ---- idx ----
 
 let private idx magic (extents: int list) (data: byte[]) =
@@ -539,4 +609,14 @@ let private realTests =
 
 [<Tests>]
 let tests =
-    testList "files" [ idxTests; safetensorsTests; npyTests; npzTests; realTests ]
+    testList
+        "files"
+        [
+            tableTests
+            cifarTests
+            idxTests
+            safetensorsTests
+            npyTests
+            npzTests
+            realTests
+        ]

@@ -57,6 +57,90 @@ let tests =
     testList
         "layers"
         [
+            testCase "layers on images and sequences infer their shapes and learn" (fun () ->
+                let check name (shape: int list) (expected: int list) (layer: Layer) =
+                    let network = input shape >=> layer
+                    let output = Layer.outputShape network (Shape.Of shape)
+                    Expect.equal (List.ofSeq output) expected $"shape of {name}"
+                    let parameters, state = Layer.init key network
+                    let x = key.Fold(1).Normal(Shape.Of(3 :: shape))
+
+                    for mode in [ Mode.Train key; Mode.Infer ] do
+                        let y, newState = Layer.apply mode network parameters state x
+                        Expect.equal (List.ofSeq y.Shape) (3 :: expected) $"shape of {name} applied"
+
+                        Expect.equal
+                            (Tree.named newState |> List.map fst)
+                            (Tree.named state |> List.map fst)
+                            $"state of {name}"
+
+                    let leaves = Tree.leaves parameters
+
+                    if leaves.Length > 0 then
+                        let loss (leaves: Tensor[]) =
+                            let y, _ =
+                                Layer.apply (Mode.Train key) network (Tree.rebuild parameters leaves) state x
+
+                            (y * y.Exp()).Sum()
+
+                        let struct (_, gradients) = Diff.ValueAndGrad(loss, leaves)
+
+                        for i in 0 .. leaves.Length - 1 do
+                            Expect.equal gradients[i].Shape leaves[i].Shape $"gradient of {name}"
+                            Expect.isTrue (Double.IsFinite(gradients[i].Abs().Sum().ToDouble())) $"gradient of {name}"
+
+                check "conv" [ 2; 9; 7 ] [ 4; 5; 4 ] (conv (4, kernel = 3, stride = 2, pad = 1))
+                check "conv, same" [ 2; 9; 7 ] [ 4; 9; 7 ] (conv (4, kernel = 4, pad = Same))
+                check "conv, one axis" [ 2; 9 ] [ 4; 7 ] (conv (4, kernel = 3))
+                check "conv, three axes" [ 2; 4; 5; 6 ] [ 3; 3; 4; 5 ] (conv (3, kernel = 2))
+                check "conv, depthwise" [ 4; 6; 6 ] [ 4; 6; 6 ] (conv (4, kernel = 3, pad = 1, groups = 4))
+                check "conv >=> relu" [ 2; 5; 5 ] [ 3; 3; 3 ] (conv (3, kernel = 3) >=> relu)
+                check "convTransposed" [ 3; 4; 4 ] [ 2; 8; 8 ] (convTransposed (2, kernel = 2, stride = 2))
+                check "maxPool" [ 2; 7; 8 ] [ 2; 3; 4 ] (maxPool 2)
+                check "averagePool" [ 2; 7; 8 ] [ 2; 4; 4 ] (averagePool (3, stride = 2, pad = 1))
+                check "adaptiveAveragePool" [ 2; 7; 8 ] [ 2; 3; 3 ] (adaptiveAveragePool 3)
+                check "adaptiveMaxPool" [ 2; 7; 8 ] [ 2; 2; 2 ] (adaptiveMaxPool 2)
+                check "globalAveragePool" [ 2; 7; 8 ] [ 2 ] (globalAveragePool ())
+                check "globalMaxPool" [ 2; 7; 8 ] [ 2 ] (globalMaxPool ())
+                check "batchNorm" [ 2; 4; 4 ] [ 2; 4; 4 ] (batchNorm ())
+                check "batchNorm >=> relu" [ 2; 4; 4 ] [ 2; 4; 4 ] (batchNorm () >=> relu)
+                check "layerNorm" [ 5; 6 ] [ 5; 6 ] (layerNorm ())
+                check "layerNorm over two axes" [ 5; 6 ] [ 5; 6 ] (layerNorm (axes = 2))
+                check "rmsNorm" [ 5; 6 ] [ 5; 6 ] (rmsNorm ())
+                check "groupNorm" [ 4; 3; 3 ] [ 4; 3; 3 ] (groupNorm 2)
+                check "instanceNorm" [ 4; 3; 3 ] [ 4; 3; 3 ] (instanceNorm ())
+                check "rnn" [ 5; 3 ] [ 5; 4 ] (rnn 4)
+                check "lstm" [ 5; 3 ] [ 5; 4 ] (lstm 4)
+                check "gru, both ways" [ 5; 3 ] [ 5; 8 ] (bidirectional (gru 4))
+                check "lstm, two of them" [ 5; 3 ] [ 4 ] (repeat 2 (lstm 4) >=> lastState ())
+                check "multiHeadAttention" [ 5; 6 ] [ 5; 6 ] (multiHeadAttention (3, causal = true, dropout = 0.1))
+                check "positions" [ 5; 6 ] [ 5; 6 ] (positions ())
+                check "sinusoidal" [ 5; 6 ] [ 5; 6 ] (sinusoidal ())
+                check "eachStep" [ 5; 6 ] [ 5; 2 ] (eachStep (dense 2) >=> relu)
+                check "transformerBlock" [ 5; 6 ] [ 5; 6 ] (transformerBlock (2, 8, dropout = 0.1))
+                check "transformerBlock, norm last" [ 5; 6 ] [ 5; 6 ] (transformerBlock (2, 8, postNorm = true)))
+
+            testCase "running statistics move by the momentum, with the unbiased variance" (fun () ->
+                let network = input [ 1; 2 ] >=> batchNorm (momentum = 0.25)
+                let parameters, state = Layer.init key network
+                let x = Tensor.From([| 1.0f; 3.0f; 5.0f; 7.0f |], [| 2; 1; 2 |])
+                let _, state = Layer.apply (Mode.Train key) network parameters state x
+                let values = Tree.leaves state |> Array.map _.ToDouble()
+                Expect.floatClose Accuracy.medium values[0] (0.25 * 4.0) "mean"
+                Expect.floatClose Accuracy.medium values[1] (0.75 + 0.25 * 20.0 / 3.0) "variance")
+
+            testCase "a causal block does not look ahead" (fun () ->
+                let network = input [ 6; 4 ] >=> transformerBlock (2, 8, causal = true)
+
+                let parameters = Layer.init key network
+                let x = key.Fold(3).Normal(Shape.Of [ 1; 6; 4 ])
+                let changed = Tensor.Concat(1, x.Slice(1, 0, 4), x.Slice(1, 4, 6) * 3.0)
+
+                let first (t: Tensor) =
+                    (Layer.predict network parameters t).Slice(1, 0, 4).ToDoubles()
+
+                Expect.equal (first changed) (first x) "the first four steps")
+
             testPropertyWithConfig
                 { FsCheckConfig.defaultConfig with
                     maxTest = 60

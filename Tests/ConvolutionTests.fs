@@ -1,0 +1,249 @@
+/// Convolutions of the sizes that choose between ways of cutting an image into tiles, against the naive reference; what is refused; wholes and parts.
+module Functional.Tests.ConvolutionTests
+
+open System
+open Expecto
+open Functional
+open Functional.Ops
+open Functional.Kernels
+open Functional.Tests.Plain
+
+let private key = Key.OfSeed 11L
+
+let private draw seed (dtype: DType) (sizes: int list) =
+    key.Fold(seed: int).Uniform(Shape.Of sizes, -1.0, 1.0).Cast dtype
+
+let private plain (x: Tensor) =
+    {
+        Shape = x.Shape.ToArray()
+        Values = x.ToDoubles()
+    }
+
+/// One convolution: image, kernel and how the windows slide.
+type private Case =
+    {
+        Batch: int
+        Groups: int
+        Inputs: int
+        Outputs: int
+        Image: int list
+        Kernel: int list
+        Stride: int
+        Pad: int
+        Dilation: int
+    }
+
+let private usual =
+    {
+        Batch = 2
+        Groups = 1
+        Inputs = 3
+        Outputs = 5
+        Image = [ 8; 8 ]
+        Kernel = [ 3; 3 ]
+        Stride = 1
+        Pad = 1
+        Dilation = 1
+    }
+
+let private image sizes = { usual with Image = sizes }
+
+let private cases =
+    List.concat
+        [
+            // Rows of a whole, a half and a quarter of a vector, several of them in one; odd numbers of rows.
+            [ 16, 16; 7, 16; 8, 8; 5, 8; 4, 4; 9, 4; 2, 2 ]
+            |> List.map (fun (height, width) -> image [ height; width ])
+            // Rows that are cut short, longer than a vector and shorter.
+            [ 1; 3; 7; 9; 15; 17; 28; 31; 32; 33; 65 ]
+            |> List.map (fun width -> { image [ 3; width ] with Batch = 1 })
+            // Few and many channels: panels of every height.
+            [ 1, 1; 1, 2; 3, 6; 6, 3; 16, 7; 5, 14; 2, 15; 4, 29; 17, 12 ]
+            |> List.map (fun (inputs, outputs) ->
+                { image [ 4; 12 ] with
+                    Inputs = inputs
+                    Outputs = outputs
+                })
+            [ 2, 1, 1; 3, 1, 0; 2, 2, 2; 1, 3, 3; 3, 2, 1; 4, 3, 5 ]
+            |> List.map (fun (stride, dilation, pad) ->
+                { image [ 9; 34 ] with
+                    Stride = stride
+                    Dilation = dilation
+                    Pad = pad
+                })
+            [ 2; 4 ]
+            |> List.map (fun groups ->
+                { image [ 9; 16 ] with
+                    Groups = groups
+                    Inputs = 4
+                    Outputs = 2 * groups
+                })
+            [
+                // Depthwise.
+                { image [ 8; 20 ] with
+                    Groups = 6
+                    Inputs = 6
+                    Outputs = 6
+                }
+                { image [ 40 ] with
+                    Kernel = [ 5 ]
+                    Stride = 2
+                }
+                { image [ 4; 6; 8 ] with
+                    Kernel = [ 3; 2; 3 ]
+                }
+                { image [ 24; 24 ] with
+                    Kernel = [ 5; 5 ]
+                    Pad = 0
+                    Batch = 9
+                }
+                // One large image, shared by threads in bands.
+                { image [ 70; 12 ] with
+                    Batch = 1
+                    Outputs = 4
+                }
+            ]
+        ]
+
+let private text case =
+    $"{case.Batch} x {case.Inputs} x {case.Image} by {case.Kernel} to {case.Outputs}, stride {case.Stride}, pad {case.Pad}, dilation {case.Dilation}, groups {case.Groups}"
+
+/// Sums of n products of numbers in −1 … 1 differ by rounding alone.
+let private near what (dtype: DType) (terms: float) (expected: float[]) (actual: float[]) =
+    let u = if dtype = DType.Float32 then 6e-8 else 1.2e-16
+    Expect.equal actual.Length expected.Length what
+
+    for i in 0 .. expected.Length - 1 do
+        if not (abs (expected[i] - actual[i]) <= 8.0 * u * terms) then
+            failtestNoStackf "%s: element %d must be %.9g; got %.9g" what i expected[i] actual[i]
+
+let private agrees dtype case =
+    let window =
+        Window(
+            Stride = PerAxis.op_Implicit case.Stride,
+            Padding = Padding.op_Implicit case.Pad,
+            Dilation = PerAxis.op_Implicit case.Dilation,
+            Groups = case.Groups
+        )
+
+    let x = draw 1 dtype (case.Batch :: case.Inputs :: case.Image)
+
+    let w = draw 2 dtype (case.Outputs :: case.Inputs / case.Groups :: case.Kernel)
+
+    let convolution = Convolutions.Convolve(window, Activation.None)
+    let y = convolution.Call(x, w)
+    let g = draw 3 dtype (List.ofSeq y.Shape)
+    let spatial, kernel = Array.ofList case.Image, Array.ofList case.Kernel
+
+    let reference name attributes inputs =
+        let all = Attributes $"activation = None, {attributes}, {window}"
+        let outputs: Plain[] = Reference.all[name] all (Array.map plain inputs)
+        outputs[0].Values
+
+    let check name (terms: int) (actual: Tensor) attributes inputs =
+        near $"{name} of {text case}" dtype (float terms) (reference name attributes inputs) (actual.ToDoubles())
+
+    let taps = Array.fold (*) 1 kernel
+    check "convolution" (case.Inputs * taps) y "" [| x; w |]
+
+    check
+        "convolutionTransposed"
+        (case.Outputs * taps)
+        (Convolutions.Transpose(window, spatial).Call(g, w))
+        $"spatial = {Shape.Of spatial}"
+        [| g; w |]
+
+    check
+        "convolutionWeight"
+        (int (y.Count / int64 case.Outputs))
+        (Convolutions.Correlate(window, kernel).Call(x, g))
+        $"kernel = {Shape.Of kernel}"
+        [| x; g |]
+
+let private refused f (parts: string list) =
+    let error = Expect.throwsT<ShapeException> f "must be refused"
+    ignore error
+
+    try
+        f ()
+    with :? ShapeException as error ->
+        for part in parts do
+            Expect.stringContains error.Message part "the sentence"
+
+[<Tests>]
+let tests =
+    testList
+        "convolutions"
+        [
+            testList
+                "equal the naive reference"
+                [
+                    for dtype in [ DType.Float32; DType.Float64 ] do
+                        for case in cases -> testCase $"{dtype.Text()}: {text case}" (fun () -> agrees dtype case)
+                ]
+
+            testSequenced
+            <| testCase "one thread gives the bits of many" (fun () ->
+                let x, w =
+                    draw 4 DType.Float32 [ 3; 8; 33; 47 ], draw 5 DType.Float32 [ 20; 8; 3; 3 ]
+
+                let window = Window(Padding = 1, Stride = 2)
+                let before = Workers.Count
+
+                let run threads =
+                    Workers.Count <- threads
+
+                    let struct (value, pullback) =
+                        Diff.Vjp((fun t -> [| Tensor.Convolution(t[0], t[1], null, window) |]), x, w)
+
+                    Array.append value (pullback.Invoke value)
+                    |> Array.map (fun t -> t.ToArray<float32>())
+
+                try
+                    Expect.equal (run 3) (run 1) "outputs and gradients"
+                finally
+                    Workers.Count <- before)
+
+            testCase "a batch of nothing gives nothing" (fun () ->
+                let y =
+                    Tensor.Convolution(Tensor.Zeros(Shape.Of [ 0; 3; 8; 8 ]), draw 6 DType.Float32 [ 4; 3; 3; 3 ])
+
+                Expect.equal (List.ofSeq y.Shape) [ 0; 4; 6; 6 ] "shape"
+
+                Expect.equal
+                    (List.ofSeq (Tensor.Zeros(Shape.Of [ 0; 3; 8; 8 ]).MaxPool(2).Shape))
+                    [ 0; 3; 4; 4 ]
+                    "pooled")
+
+            testCase "what cannot be is refused with its numbers" (fun () ->
+                let x, w = draw 7 DType.Float32 [ 1; 4; 5; 5 ], draw 8 DType.Float32 [ 6; 4; 3; 3 ]
+
+                let convolve window () =
+                    Tensor.Convolution(x, w, null, window) |> ignore
+
+                refused (convolve (Window(Dilation = 3))) [ "convolution: a window must fit"; "7 elements" ]
+                refused (convolve (Window(Groups = 3))) [ "4 and 6 channels in 3 groups" ]
+                refused (convolve (Window(Stride = 0))) [ "stride must be 1 or more"; "[0]" ]
+                refused (convolve (Window(Stride = -2))) [ "[-2]" ]
+                refused (convolve (Window(Padding = -1))) [ "padding must be 0 or more" ]
+
+                refused
+                    (fun () -> Tensor.Convolution(x.Reshape(1, 4, 25), w) |> ignore)
+                    [ "[1, 4, 25]"; "as many each" ]
+
+                refused (fun () -> x.MaxPool 6 |> ignore) [ "maxPool: a window must fit" ]
+
+                refused (fun () -> x.MaxPool(2, Window(Padding = 2)) |> ignore) [ "every window must hold an element" ])
+
+            testCase "the first of equals takes the gradient of a maximum, and NaN is the largest" (fun () ->
+                let x = Tensor.From([| 1.0f; 1.0f; 1.0f; 1.0f |], [| 1; 1; 2; 2 |])
+
+                let struct (_, gradients) =
+                    Diff.ValueAndGrad((fun (t: Tensor[]) -> t[0].MaxPool(2).Sum()), x)
+
+                Expect.equal (gradients[0].ToDoubles()) [| 1.0; 0.0; 0.0; 0.0 |] "gradient"
+                let x = Tensor.From([| 1.0f; nanf; 5.0f; nanf |], [| 1; 1; 2; 2 |])
+                let struct (value, place) = x.MaxPoolWithIndices 2
+                Expect.isTrue (Double.IsNaN(value.ToDouble())) "value"
+                Expect.equal (place.ToDoubles()) [| 1.0 |] "place")
+        ]
