@@ -32,59 +32,58 @@ let private extreme (all: Tensor -> Tensor) (along: Tensor -> int -> bool -> str
             let struct (values, places) = along x[0] axis (case.Attributes.Flag "keepdim")
             [| values; places |]
 
-/// A loss is the mean; of the other reductions only the sum follows from it.
-let private reduced name (loss: Tensor -> Tensor -> Tensor) : Operation =
+/// Losses one by one, then none, the sum or the mean of them.
+let private reduced (each: Case -> Tensor[] -> Tensor) : Operation =
     fun case x ->
-        if x.Length > 2 then
-            raise (Missing $"{name} (weight)")
+        let losses = each case x
 
         match case.Attributes.Text "reduction" with
-        | "mean" -> [| loss x[0] x[1] |]
-        | "sum" -> [| loss x[0] x[1] * float x[0].Count |]
-        | other -> raise (Missing $"{name} ({other})")
+        | "mean" -> [| losses.Mean() |]
+        | "sum" -> [| losses.Sum() |]
+        | "batchmean" -> [| losses.Sum() / float x[0].Shape[0] |]
+        | _ -> [| losses |]
 
-let private divergence: Operation =
+let private pair (loss: Tensor -> Tensor -> Tensor) : Operation = reduced (fun _ x -> loss x[0] x[1])
+
+/// Weighted by class and without one class, in rows of scores; the mean divides by the weights that count.
+let private classified (logProbabilities: Tensor -> Tensor) : Operation =
     fun case x ->
-        match case.Attributes.Text "reduction" with
-        | "batchmean" when not (case.Attributes.Flag "log_target") -> [| Loss.klDivergence x[0] x[1] |]
-        | "mean" when not (case.Attributes.Flag "log_target") ->
-            [| Loss.klDivergence x[0] x[1] * (float x[0].Shape[0] / float x[0].Count) |]
-        | other -> raise (Missing $"kl_div ({other})")
+        let a = case.Attributes
 
-let private logLikelihood: Operation =
-    fun case x ->
-        let ignores =
-            case.Attributes.TryInt "ignore_index" |> Option.exists (fun i -> i >= 0)
+        let classes =
+            {
+                Weights = if x.Length > 2 then Some x[2] else None
+                Ignore = a.TryInt "ignore_index"
+                Smoothing = defaultArg (a.TryFloat "label_smoothing") 0.0
+            }
 
-        match case.Attributes.Text "reduction" with
-        | "mean" when x.Length = 2 && not ignores -> [| Loss.negativeLogLikelihood x[0] x[1] |]
-        | "sum" when x.Length = 2 && not ignores -> [| Loss.negativeLogLikelihood x[0] x[1] * float x[1].Count |]
-        | other -> raise (Missing $"nll ({other}, weight or ignore_index)")
+        let losses, weights = Loss.Each.weighted classes (logProbabilities x[0]) x[1]
 
+        match a.Text "reduction" with
+        | "mean" -> [| losses.Sum() / weights.Sum() |]
+        | "sum" -> [| losses.Sum() |]
+        | _ ->
+            [|
+                losses.Reshape(Array.append [| x[0].Shape[0] |] (x[0].Shape.ToArray()[2..]))
+            |]
+
+/// The usual case takes the fused way.
 let private crossEntropy: Operation =
     fun case x ->
         let a = case.Attributes
         let smoothing = defaultArg (a.TryFloat "label_smoothing") 0.0
-        let ignore = a.TryInt "ignore_index"
 
-        if x.Length > 2 then
-            raise (Missing "cross_entropy (weight)")
-
-        match a.Text "reduction", x[0].Rank with
-        | "mean", 2 when not (x[1].DType.IsFloat()) ->
-            [| Tensor.CrossEntropy(x[0], x[1], smoothing, Option.toNullable ignore) |]
-        | "none", 2 when not (x[1].DType.IsFloat()) ->
+        if
+            a.Text "reduction" = "mean"
+            && x.Length = 2
+            && x[0].Rank = 2
+            && not (x[1].DType.IsFloat())
+        then
             [|
-                Tensor.SoftmaxCrossEntropy(x[0], x[1], smoothing, Option.toNullable ignore)
+                Tensor.CrossEntropy(x[0], x[1], smoothing, Option.toNullable (a.TryInt "ignore_index"))
             |]
-        | "sum", 2 when not (x[1].DType.IsFloat()) ->
-            [|
-                Tensor.SoftmaxCrossEntropy(x[0], x[1], smoothing, Option.toNullable ignore).Sum()
-            |]
-        | "mean", _ when ignore |> Option.forall (fun i -> i < 0) -> [| Loss.crossEntropySmoothed smoothing x[0] x[1] |]
-        | "none", 2 when x[1].DType.IsFloat() -> [| Tensor.SoftmaxCrossEntropy(x[0], x[1], smoothing) |]
-        | "sum", 2 when x[1].DType.IsFloat() -> [| Tensor.SoftmaxCrossEntropy(x[0], x[1], smoothing).Sum() |]
-        | other, rank -> raise (Missing $"cross_entropy ({other}, {rank} axes)")
+        else
+            classified (fun scores -> scores.LogSoftmax 1) case x
 
 let private toNullable (value: 'T option) = Option.toNullable value
 
@@ -408,14 +407,34 @@ let all: Map<string, Operation> =
             "hvp_mlp", perceptron
 
             // Losses
-            "mse", reduced "mse" Loss.mse
-            "l1", reduced "l1" Loss.l1
-            "huber", (fun case -> reduced "huber" (Loss.huber (case.Attributes.Float "delta")) case)
-            "smooth_l1", (fun case -> reduced "smooth_l1" (Loss.smoothL1 (case.Attributes.Float "beta")) case)
-            "bce", reduced "bce" Loss.binaryCrossEntropy
-            "bce_with_logits", reduced "bce_with_logits" Loss.bceWithLogits
-            "kl_div", divergence
-            "nll", logLikelihood
+            "mse", pair Loss.Each.mse
+            "l1", pair Loss.Each.l1
+            "huber", reduced (fun case x -> Loss.Each.huber (case.Attributes.Float "delta") x[0] x[1])
+            "smooth_l1",
+            reduced (fun case x ->
+                let beta = case.Attributes.Float "beta"
+
+                if beta = 0.0 then
+                    Loss.Each.l1 x[0] x[1]
+                else
+                    Loss.Each.huber beta x[0] x[1] / beta)
+            "bce",
+            reduced (fun _ x ->
+                let losses = Loss.Each.binaryCrossEntropy x[0] x[1]
+                if x.Length > 2 then losses * x[2] else losses)
+            "bce_with_logits",
+            reduced (fun _ x ->
+                if x.Length > 2 then
+                    Loss.Each.bceWithLogitsWeighted x[2] x[0] x[1]
+                else
+                    Loss.Each.bceWithLogits x[0] x[1])
+            "kl_div",
+            reduced (fun case x ->
+                if case.Attributes.Flag "log_target" then
+                    Loss.Each.klDivergenceOfLogs x[0] x[1]
+                else
+                    Loss.Each.klDivergence x[0] x[1])
+            "nll", classified id
             "cross_entropy", crossEntropy
 
             // Runs
