@@ -214,6 +214,47 @@ module Tensor =
     /// [N; h; T; d] as [N; T; h·d].
     let mergeHeads (x: Tensor) = x.MergeHeads()
 
+    /// A⁻¹ of square matrices.
+    let inverse (x: Tensor) = x.Inverse()
+
+    /// X with a·X = b: `a |> Tensor.solve b`.
+    let solve (b: Tensor) (a: Tensor) = a.Solve b
+
+    /// The determinants of square matrices.
+    let det (x: Tensor) = x.Det()
+
+    /// The sign and the logarithm of the size of determinants.
+    let slogDet (x: Tensor) =
+        let struct (sign, logSize) = x.SlogDet()
+        sign, logSize
+
+    /// L with L·Lᵀ = A.
+    let cholesky (x: Tensor) = x.Cholesky()
+
+    /// Q and R with Q·R = A.
+    let qr (x: Tensor) =
+        let struct (q, r) = x.Qr()
+        q, r
+
+    /// Eigenvalues and eigenvectors of symmetric matrices.
+    let eigh (x: Tensor) =
+        let struct (values, vectors) = x.Eigh()
+        values, vectors
+
+    /// U, S and V with U·diag(S)·Vᵀ = A.
+    let svd (x: Tensor) =
+        let struct (u, s, v) = x.Svd()
+        u, s, v
+
+    /// The Moore–Penrose inverse.
+    let pseudoInverse (x: Tensor) = x.PseudoInverse()
+
+    /// Σ Aᵢᵢ
+    let matrixTrace (x: Tensor) = x.MatrixTrace()
+
+    /// eᴬ of square matrices.
+    let matrixExp (x: Tensor) = x.MatrixExp()
+
     /// The cross-correlation of images [N; C; spatial…] with a weight [O; C / groups; kernel…]: see `Tensor.Convolution`.
     let convolution (window: Window) (w: Tensor) (x: Tensor) = Tensor.Convolution(x, w, null, window)
 

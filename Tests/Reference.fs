@@ -512,4 +512,5 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             yield! Map.toSeq WindowReference.all
             yield! Map.toSeq NormalisationReference.all
             yield! Map.toSeq RecurrenceReference.all
+            yield! Map.toSeq LinearReference.all
         ]

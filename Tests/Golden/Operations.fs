@@ -257,6 +257,20 @@ let private multiHeadAttention: Operation =
             Tensor.AttentionWeights(q, k, mask, causal).Mean 1
         |]
 
+/// A symmetric positive definite matrix made of the input, or the input itself.
+let private definite (a: Attributes) (x: Tensor) =
+    if a.Flag "spd_from" then
+        x.Matmul x.T
+        + (Tensor.Arange(0.0, float x.Shape[-1]).Unsqueeze(1).Equal(Tensor.Arange(0.0, float x.Shape[-1]))).Cast x.DType
+          * float x.Shape[-1]
+    else
+        x
+
+let private decomposed (f: Tensor -> struct (Tensor * Tensor)) : Operation =
+    fun _ x ->
+        let struct (a, b) = f x[0]
+        [| a; b |]
+
 let all: Map<string, Operation> =
     Map
         [
@@ -276,6 +290,23 @@ let all: Map<string, Operation> =
                     Tensor.Attention(x[0], x[1], x[2], maskOf x, case.Attributes.Flag "causal")
                 |])
             "multi_head_attention", multiHeadAttention
+            "inverse", one _.Inverse()
+            "hvp_inverse", one _.Inverse()
+            "solve", (fun _ x -> [| x[0].Solve x[1] |])
+            "det", one _.Det()
+            "slogdet", decomposed _.SlogDet()
+            "cholesky", told (fun a x -> (definite a x).Cholesky())
+            "qr", decomposed _.Qr()
+            "eigh",
+            told (fun a x ->
+                let struct (values, _) = (definite a x).Eigh()
+                values)
+            "svd",
+            one (fun x ->
+                let struct (_, s, _) = x.Svd()
+                s)
+            "matrix_exp", one _.MatrixExp()
+            "trace", one _.MatrixTrace()
             "layer_norm", layerNorm
             "rms_norm", (fun case x -> [| x[0].RmsNorm(x[1], case.Attributes.Float "eps") |])
             "batch_norm", batchNorm

@@ -9,12 +9,13 @@ open Functional.Tests.Laws.Numbers
 
 let private meta (x: Tensor) = Tensor.Meta(x.DType, x.Shape)
 
-/// The outputs' dtypes and shapes, or the sentence of the refusal.
-let private outcome (op: Op) (x: Tensor[]) =
+/// The outputs' dtypes and shapes, or the sentence of the refusal. What the numbers alone do not allow – a singular matrix – the shapes do.
+let rec private outcome (op: Op) (x: Tensor[]) =
     try
         op.Apply x |> Array.map (fun y -> y.DType, y.Shape) |> Ok
-    with :? ShapeException as refusal ->
-        Error refusal.Message
+    with
+    | :? SingularMatrixException -> outcome op (Array.map meta x)
+    | :? ShapeException as refusal -> Error refusal.Message
 
 /// The same tensor with another dtype, rank or size; integers become 0, which is an index of every axis that is not empty.
 let private spoiled (draw: Draw) (x: Tensor) =

@@ -32,8 +32,20 @@ let private mixes (x: Tensor[]) (y: Tensor[]) =
     |> Array.exists (fun (a, b) -> a.Shape <> b.Shape)
 
 /// Operations with a step that rounds relative to the input though the output may be smaller: gelu in float32 takes
-/// x·½(1 + erf) for x below 0, too, as everybody does for the sake of speed.
-let private roundsBesideInput = set [ "gelu"; "softmax"; "logSoftmax" ]
+/// x·½(1 + erf) for x below 0, too, as everybody does for the sake of speed; a factorisation's errors are relative to the matrix.
+let private roundsBesideInput =
+    set
+        [
+            "gelu"
+            "softmax"
+            "logSoftmax"
+            "inverse"
+            "solve"
+            "cholesky"
+            "qr"
+            "eigh"
+            "svd"
+        ]
 
 /// Operations that add one after the other into the same place: n terms round by (n − 1)·u·Σ|x| at most (Higham, 2002).
 let private addsInTurn =
@@ -277,12 +289,16 @@ let viewsAreCopies =
 
 // ---- lengths ----
 
+/// Operations whose domain is not left alone when columns repeat: equal columns make singular values of 0, whose vectors may be any.
+let private needsDistinctColumns = set [ "svd" ]
+
 /// The last axis of every input that has the first one's length cycled to another length; None where the operation refuses it.
 let private stretched (sample: Drawn) (dtype: DType) length =
     let last (t: Tensor) = if t.Rank = 0 then -1 else t.Shape[-1]
 
     match sample.Inputs |> Array.map last |> Array.tryFind (fun n -> n > 0) with
     | None -> None
+    | Some original when needsDistinctColumns.Contains sample.Op.Name && length > original -> None
     | Some original ->
         let discrete = sample.Inputs |> Array.exists (fun t -> t.DType.IsInteger())
 
