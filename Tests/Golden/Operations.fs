@@ -476,6 +476,7 @@ let all: Map<string, Operation> =
             "lr_multistep",
             Trajectories.schedule (fun a ->
                 Schedule.multiStep (a.Float "lr") (List.ofArray (a.Ints "milestones")) (a.Float "gamma"))
+            "lr_plateau", Trajectories.plateau
             "lr_exponential", Trajectories.schedule (fun a -> Schedule.exponential (a.Float "lr") (a.Float "gamma"))
             "lr_linear_warmup",
             Trajectories.schedule (fun a ->

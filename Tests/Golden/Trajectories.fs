@@ -93,3 +93,25 @@ let optimise op (case: Case) (x: Tensor[]) =
 let schedule (make: Attributes -> Schedule) (case: Case) (_: Tensor[]) =
     let rates = make case.Attributes
     [| Tensor.From(Array.init (case.Attributes.Int "steps") rates.At) |]
+
+/// The rates of all steps, each followed by a measurement.
+let plateau (case: Case) (x: Tensor[]) =
+    let a = case.Attributes
+
+    let rule =
+        {
+            Rising = a.Text "mode" = "max"
+            Factor = a.Float "factor"
+            Patience = a.Int "patience"
+            Threshold = a.Float "threshold"
+            Absolute = a.Text "threshold_mode" = "abs"
+            Cooldown = a.Int "cooldown"
+            Least = a.Float "min_lr"
+        }
+
+    let rates =
+        x[0].ToDoubles()
+        |> Array.scan (fun plateau metric -> Plateau.step metric plateau) (Plateau.start rule (a.Float "lr"))
+        |> Array.map _.Rate
+
+    [| Tensor.From(Array.truncate (a.Int "steps") rates) |]
