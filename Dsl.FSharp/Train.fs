@@ -51,7 +51,7 @@ module TrainOptions =
     /// Stops after so many epochs without a better loss, and keeps the parameters of the best.
     let earlyStop patience plan =
         { plan with
-            Patience = Some(positive "earlyStop" patience)
+            TrainPlan.Patience = Some(positive "earlyStop" patience)
         }
 
     /// How progress is shown: `Progress.automatic` unless told.
