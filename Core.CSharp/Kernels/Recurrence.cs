@@ -123,7 +123,6 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         for (nint i = 0; i < width; i++) bias[i] = arrays.Bx[i] + (i < inner ? arrays.Bh[i] : T.Zero);
         Gemm<T>.Pack(inner, units, arrays.Wh, width, 1, job.PackedWh);
         if (cell == Cell.Gru) Gemm<T>.Pack(units, units, arrays.Wh + inner, width, 1, job.PackedHidden);
-        // The products of packed and shared memory come after it is no longer needed by others: rented memory is this call's alone.
         Gemm<T>.Run(batch * steps, width, features, arrays.X, features, 1, arrays.Wx, width, 1, job.Arrays.Gates, width, false, new Epilogue<T> { Bias = bias });
         Workers.For((int)((batch + job.Step - 1) / job.Step), ref job);
         SharedScratch.Return(memory);
