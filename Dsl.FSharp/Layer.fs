@@ -3,7 +3,7 @@ namespace rec Functional
 open System
 open System.Collections.Concurrent
 open System.IO
-open System.Text
+open System.Runtime.CompilerServices
 open Functional.Autodiff
 
 /// What a network is applied for. Only training has randomness, so only training carries a key.
@@ -74,11 +74,21 @@ type Layer =
     override layer.Equals other = Object.ReferenceEquals(layer, other)
     override layer.GetHashCode() = layer.Name.GetHashCode()
 
-    /// Layer, output shape, parameters and script line, as a table.
+    /// Path, output shape, parameters, bytes and flop of each layer, and its script line, as a table.
     override layer.ToString() = Layer.table layer
 
     /// One layer after the other, checked as it is composed.
     static member (>=>)(first: Layer, next: Layer) = Layer.compose first next
+
+/// What is known of a layer for a shape of its input.
+type internal Facts =
+    {
+        Parameters: Tree<Parameter>
+        State: Tree<Parameter>
+        Output: Shape
+        /// Multiplications and additions for one example.
+        Flop: int64
+    }
 
 [<CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module Layer =
@@ -98,15 +108,38 @@ module Layer =
     let private meta parameter =
         Tensor.Meta(DType.Float32, parameter.Shape)
 
-    /// The shape that comes out for a shape that goes in, both without the batch axis: the layer is applied to a shape without data.
-    let outputShape layer (input: Shape) : Shape =
-        let parameters = layer.Parameters input |> Tree.map meta
-        let state = layer.State input |> Tree.map meta
+    // Found once for each layer and shape: a block within blocks would else be gone through again at every level above it.
+    let private found =
+        ConditionalWeakTable<Layer, ConcurrentDictionary<Shape, Facts>>()
 
-        let y, _ =
-            layer.Apply Infer parameters state (Tensor.Meta(DType.Float32, batched 1 input))
+    let private find (layer: Layer) (input: Shape) : Facts =
+        let parameters, state = layer.Parameters input, layer.State input
+        let mutable output = input
 
-        withoutBatch y.Shape
+        let flop =
+            Flop.Count(
+                Action(fun () ->
+                    let x = Tensor.Meta(DType.Float32, batched 1 input)
+                    let y, _ = layer.Apply Infer (Tree.map meta parameters) (Tree.map meta state) x
+                    output <- withoutBatch y.Shape)
+            )
+
+        {
+            Parameters = parameters
+            State = state
+            Output = output
+            Flop = flop
+        }
+
+    /// What the layer makes of a shape, from applying it to that shape without data.
+    let internal facts (layer: Layer) (input: Shape) : Facts =
+        found.GetOrCreateValue(layer).GetOrAdd(input, find layer)
+
+    /// The shape that comes out for a shape that goes in, both without the batch axis.
+    let outputShape layer (input: Shape) : Shape = (facts layer input).Output
+
+    /// The multiplications and additions of products, convolutions and recurrences for one example in inference.
+    let flop layer (input: Shape) : int64 = (facts layer input).Flop
 
     /// Runs what may refuse a shape; a refusal names the layers and the way out.
     let private checking (layer: Layer) (input: Shape) (from: Layer option) f =
@@ -154,23 +187,13 @@ module Layer =
         let names = distinct parts
         let named = List.zip names parts
 
-        /// Each part with the shape it receives.
-        let along (input: Shape) f =
-            let mutable shape = input
-            let mutable previous = None
-
-            [
-                for name, part in named do
-                    let received = shape
-
-                    name,
-                    checking part received previous (fun () ->
-                        let result = f part received
-                        shape <- outputShape part received
-                        result)
-
-                    previous <- Some part
-            ]
+        /// The facts of each part for the shape it receives.
+        let along (input: Shape) : (string * Facts) list =
+            ((input, None), named)
+            ||> List.mapFold (fun (received, previous) (name, part) ->
+                let facts = checking part received previous (fun () -> facts part received)
+                (name, facts), (facts.Output, Some part))
+            |> fst
 
         // An activation goes into the epilogue of the layer before it, where that has one.
         let rec steps =
@@ -209,8 +232,8 @@ module Layer =
             Parts = parts
             IsRandom = parts |> List.exists _.IsRandom
             Input = parts |> List.tryHead |> Option.bind _.Input
-            Parameters = fun input -> Node(along input (fun part shape -> part.Parameters shape))
-            State = fun input -> Node(along input (fun part shape -> part.State shape))
+            Parameters = fun input -> Node [ for name, facts in along input -> name, facts.Parameters ]
+            State = fun input -> Node [ for name, facts in along input -> name, facts.State ]
             Apply =
                 fun mode parameters state x ->
                     match parameters, state with
@@ -255,8 +278,8 @@ module Layer =
     /// Parameters and state for a shape of the input. Each parameter is drawn with a key of its own path, so a further layer
     /// does not change what the others draw.
     let initFor (input: Shape) (key: Key) (layer: Layer) : Tree<Tensor> * Tree<Tensor> =
-        let parameters = checking layer input None (fun () -> layer.Parameters input)
-        keyed key parameters, keyed (key.Fold "state") (layer.State input)
+        let facts = checking layer input None (fun () -> facts layer input)
+        keyed key facts.Parameters, keyed (key.Fold "state") facts.State
 
     /// Parameters and state of a network that begins with `input`.
     let init (key: Key) (layer: Layer) : Tree<Tensor> * Tree<Tensor> = initFor (known layer) key layer
@@ -303,8 +326,8 @@ module Layer =
 
         { ofFunction name place id with
             IsRandom = true
-            Parameters = fun input -> (layerFor input).Parameters input
-            State = fun input -> (layerFor input).State input
+            Parameters = fun input -> (facts (layerFor input) input).Parameters
+            State = fun input -> (facts (layerFor input) input).State
             Apply = fun mode parameters state x -> (layerFor (withoutBatch x.Shape)).Apply mode parameters state x
         }
 
@@ -315,10 +338,10 @@ module Layer =
         let names = distinct branches
         let named = List.zip names branches
 
-        let each f input : Tree<Parameter> =
+        let each (choose: Facts -> Tree<Parameter>) input =
             Node
                 [
-                    for name, layer in named -> name, checking layer input None (fun () -> f layer input)
+                    for name, layer in named -> name, choose (checking layer input None (fun () -> facts layer input))
                 ]
 
         let apply mode parameters state x =
@@ -377,73 +400,94 @@ module Layer =
     let private countOf (tree: Tree<Parameter>) =
         tree |> Tree.leaves |> Array.sumBy _.Shape.Count
 
-    /// Layer, output shape, parameters and script line, as a table.
-    let table (layer: Layer) =
-        let rows = ResizeArray [ [| "layer"; "output"; "parameters"; "line" |] ]
+    let private size = int64 (DType.Float32.Size())
 
-        let rec add depth (input: Shape option) (name: string) (layer: Layer) =
-            let output = input |> Option.map (outputShape layer)
+    /// The layers with their paths and the shapes they receive, outer ones before what they are made of; a chain is only its parts.
+    let rec private walk path (input: Shape option) (layer: Layer) : (string * Shape option * Layer) list =
+        let inside = if path = "" then "" else path + "."
 
-            let parameters =
-                match input with
-                | Some shape ->
-                    match countOf (layer.Parameters shape) with
-                    | 0L -> ""
-                    | n -> n.ToString "N0"
-                | None -> "?"
-
-            rows.Add
-                [|
-                    String(' ', 2 * depth) + name
-                    (match output with
-                     | Some shape -> text shape
-                     | None -> "?")
-                    parameters
-                    (match layer.Place with
-                     | Some place -> string place
-                     | None -> "")
-                |]
+        [
+            match layer.Form with
+            | Chain -> ()
+            | _ -> (if path = "" then layer.Name else path), input, layer
 
             match layer.Form with
             | Single -> ()
-            | Chain
-            | Block -> addAll (depth + 1) input layer.Parts
             | Branches ->
                 for name, part in List.zip (distinct layer.Parts) layer.Parts do
-                    add (depth + 1) input name part |> ignore
+                    yield! walk (inside + name) input part
+            | Chain
+            | Block ->
+                let mutable shape = input
 
-            output
+                for name, part in List.zip (distinct layer.Parts) layer.Parts do
+                    yield! walk (inside + name) shape part
+                    shape <- shape |> Option.map (outputShape part)
+        ]
 
-        and addAll depth input (parts: Layer list) =
-            (input, List.zip (distinct parts) parts)
-            ||> List.fold (fun shape (name, part) -> add depth shape name part)
-            |> ignore
+    /// Path, output shape, parameters, bytes of the output and flop for one example, and script line of each layer, as a table; below it the sums.
+    let table (layer: Layer) =
+        let rows = walk "" layer.Input layer
 
-        addAll 0 layer.Input (unchained layer)
+        let known f =
+            function
+            | Some value -> f value
+            | None -> "?"
 
-        let widths =
+        let orEmpty =
+            function
+            | 0L -> ""
+            | n -> Table.count n
+
+        let row (path, input, layer: Layer) =
+            let facts = input |> Option.map (facts layer)
+
             [
-                for column in 0..3 -> rows |> Seq.map (fun row -> row[column].Length) |> Seq.max
+                path
+                facts |> known (fun facts -> text facts.Output)
+                facts |> known (fun facts -> orEmpty (countOf facts.Parameters))
+                facts |> known (fun facts -> Table.bytes (facts.Output.Count * size))
+                facts |> known (fun facts -> orEmpty facts.Flop)
+                layer.Place |> Option.map string |> Option.defaultValue ""
             ]
 
-        let result = StringBuilder()
+        let columns: Table.Column list =
+            [
+                { Title = "layer"; Align = Table.Words }
+                {
+                    Title = "output"
+                    Align = Table.Words
+                }
+                {
+                    Title = "parameters"
+                    Align = Table.Numbers
+                }
+                {
+                    Title = "memory"
+                    Align = Table.Numbers
+                }
+                {
+                    Title = "flop"
+                    Align = Table.Numbers
+                }
+                { Title = "line"; Align = Table.Words }
+            ]
 
-        for row in rows do
-            let line =
-                String.Join(
-                    "  ",
-                    [
-                        row[0].PadRight widths[0]
-                        row[1].PadRight widths[1]
-                        row[2].PadLeft widths[2]
-                        row[3]
-                    ]
-                )
+        let sums =
+            match layer.Input with
+            | None -> "the input's shape is not known yet"
+            | Some input ->
+                let facts = facts layer input
+                let parameters = countOf facts.Parameters
 
-            result.AppendLine(line.TrimEnd()) |> ignore
+                // What is made of others gives what the last of them gives, once.
+                let outputs =
+                    rows
+                    |> List.sumBy (fun (_, input, layer) ->
+                        match input with
+                        | Some shape when layer.Parts.IsEmpty -> (outputShape layer shape).Count * size
+                        | _ -> 0L)
 
-        match layer.Input with
-        | Some input -> result.Append($"{countOf (layer.Parameters input):N0} parameters") |> ignore
-        | None -> result.Append "the input's shape is not known yet" |> ignore
+                $"{Table.count parameters} parameters ({Table.bytes (parameters * size)}); each example {Table.bytes outputs} of outputs, {Table.count facts.Flop} flop"
 
-        result.ToString()
+        $"{Table.render columns (List.map row rows)}{Environment.NewLine}{sums}"

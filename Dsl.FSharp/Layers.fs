@@ -366,15 +366,18 @@ type Layers private () =
         let weights = defaultArg weights Init.glorotUniform
 
         let dropped (layer: Layer) =
-            if rate > 0.0 then layer >=> Layers.dropout rate else layer
+            if rate > 0.0 then
+                layer >=> Layers.dropout (rate, ?file = file, ?line = line)
+            else
+                layer
 
         let norm = Normalising.layer place 1 1e-5 true
 
         let around (layer: Layer) =
             if defaultArg postNorm false then
-                Layers.residual (dropped layer) >=> norm
+                Layers.residual (dropped layer, ?file = file, ?line = line) >=> norm
             else
-                Layers.residual (norm >=> dropped layer)
+                Layers.residual (norm >=> dropped layer, ?file = file, ?line = line)
 
         let attention =
             Attending.multiHeadAttention place heads (defaultArg causal false) rate weights
@@ -382,9 +385,10 @@ type Layers private () =
         // The features that come in must come out; how many they are is known when the input is.
         let feedForward =
             Layer.sized "feedForward" place (fun (input: Shape) ->
-                Attending.eachStep place (Layers.dense (width, weights = weights))
-                >=> defaultArg activation Layers.gelu
-                >=> Attending.eachStep place (Layers.dense (input[-1], weights = weights)))
+                let dense units =
+                    Attending.eachStep place (Layers.dense (units, weights = weights, ?file = file, ?line = line))
+
+                dense width >=> defaultArg activation Layers.gelu >=> dense input[-1])
 
         { Layer.named "transformerBlock" (around attention >=> around feedForward) with
             Place = place
@@ -399,6 +403,20 @@ type Layers private () =
     /// Each example in another shape of as many elements; −1 stands for what is left.
     static member reshape(sizes: int list, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
         Layer.ofFunction "reshape" (place file line) (fun x -> x.Reshape(Array.ofList (x.Shape[0] :: sizes)))
+
+    /// A border of one value around an image [channels; spatial…]: as many elements on both sides of each spatial axis, or on each of them as in
+    /// `Padding.Of(before, after)`.
+    static member pad
+        (size: Padding, ?value: float, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Convolutional.pad (place file line) size (defaultArg value 0.0)
+
+    /// An image with each element repeated: [channels; spatial…] becomes [channels; spatial·factor…]. With `linear`, what lies between the elements'
+    /// centres is interpolated, and the edge goes on outside of them.
+    static member upsample
+        (factor: PerAxis, ?linear: bool, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Convolutional.upsample (place file line) factor (defaultArg linear false)
 
     // ---- activations ----
 
@@ -443,17 +461,19 @@ type Layers private () =
 
     /// In training, zero with probability `rate`, else x / (1 − rate); in inference, x (Srivastava et al., 2014).
     static member dropout(rate: float, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
-        if not (rate >= 0.0 && rate < 1.0) then
-            invalidArg (nameof rate) $"dropout: the rate must be in [0, 1); got {rate}. Give the share that is dropped."
+        Dropping.elements (place file line) rate
 
-        { Layer.ofFunction "dropout" (place file line) id with
-            IsRandom = true
-            Apply =
-                fun mode _ state x ->
-                    match mode with
-                    | Train key -> x.Dropout(rate, key), state
-                    | Infer -> x, state
-        }
+    /// Dropout of whole channels [channels; …] of each example, as neighbours in an image say much the same (Tompson et al., 2015).
+    static member spatialDropout
+        (rate: float, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Dropping.channels (place file line) rate
+
+    /// Dropout of whole examples: `residual (block >=> stochasticDepth 0.1)` leaves the block out of one example in ten (Huang et al., 2016).
+    static member stochasticDepth
+        (rate: float, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Dropping.examples (place file line) rate
 
     // ---- combinators ----
 

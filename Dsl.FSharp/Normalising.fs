@@ -97,6 +97,13 @@ let batch place momentum epsilon affine =
         | Infer, Node [ _, Leaf mean; _, Leaf variance ] ->
             activate (x.BatchNormInference(mean, variance, gain, bias, epsilon)), state
         | Train _, Node [ _, Leaf mean; _, Leaf variance ] ->
+            // One value is its own mean: there is no variance to learn from.
+            if x.Count <= int64 x.Shape[1] then
+                raise (
+                    ShapeException
+                        $"batchNorm: training needs more than one value for each channel; got a batch {text x.Shape}. Train on batches of two or more."
+                )
+
             let fused = activation = Activation.Relu
             let struct (y, batchMean, batchVariance) = x.BatchNorm(gain, bias, epsilon, fused)
             let n = float x.Count / float (max 1 x.Shape[1])

@@ -13,6 +13,9 @@ let private sequence layer (input: Shape) =
                 $"{layer} expects steps and features, got {text input}; put reshape [steps; features] before it"
         )
 
+    if input[0] = 0 then
+        raise (ShapeException $"{layer} expects at least one step, got {text input}; give sequences that are not empty")
+
     input[1]
 
 let recurrent name place gates units weights (run: Run) =

@@ -102,6 +102,18 @@ let tests =
                 check "adaptiveMaxPool" [ 2; 7; 8 ] [ 2; 2; 2 ] (adaptiveMaxPool 2)
                 check "globalAveragePool" [ 2; 7; 8 ] [ 2 ] (globalAveragePool ())
                 check "globalMaxPool" [ 2; 7; 8 ] [ 2 ] (globalMaxPool ())
+                check "pad" [ 2; 4; 5 ] [ 2; 6; 7 ] (pad 1)
+                check "pad, uneven" [ 2; 4 ] [ 2; 7 ] (pad (Padding.Of(1, 2), value = 3.0))
+                check "upsample" [ 2; 3; 4 ] [ 2; 6; 8 ] (upsample 2)
+
+                check
+                    "upsample, linear"
+                    [ 2; 3; 4 ]
+                    [ 2; 9; 8 ]
+                    (upsample (PerAxis.op_Implicit [| 3; 2 |], linear = true))
+
+                check "spatialDropout" [ 2; 4; 4 ] [ 2; 4; 4 ] (conv (2, kernel = 1) >=> spatialDropout 0.3)
+                check "stochasticDepth" [ 4 ] [ 4 ] (residual (dense 4 >=> stochasticDepth 0.3))
                 check "batchNorm" [ 2; 4; 4 ] [ 2; 4; 4 ] (batchNorm ())
                 check "batchNorm >=> relu" [ 2; 4; 4 ] [ 2; 4; 4 ] (batchNorm () >=> relu)
                 check "layerNorm" [ 5; 6 ] [ 5; 6 ] (layerNorm ())
@@ -265,6 +277,79 @@ let tests =
                     (x.ToDoubles())
                     "inference keeps everything")
 
+            testCase "channels and examples are dropped whole" (fun () ->
+                let dropped shape layer =
+                    let net = input shape >=> layer
+                    let parameters, state = Layer.init key net
+                    let x = Tensor.Ones(Shape.Of(200 :: shape))
+                    let y, _ = Layer.apply (Mode.Train key) net parameters state x
+                    let kept, _ = Layer.apply Mode.Infer net parameters state x
+                    Expect.equal (kept.ToDoubles()) (x.ToDoubles()) "inference keeps everything"
+                    y
+
+                let channels = (dropped [ 2; 3; 4 ] (spatialDropout 0.25)).Reshape(400, 12)
+                let examples = (dropped [ 6 ] (stochasticDepth 0.25)).Reshape(200, 6)
+
+                for what, parts in [ "channels", channels; "examples", examples ] do
+                    let low, high = (parts.Min 1).ToDoubles(), (parts.Max 1).ToDoubles()
+                    Expect.equal low high $"one draw for all of each of the {what}"
+                    let zeros = low |> Array.filter ((=) 0.0) |> Array.length
+                    let share = float zeros / float low.Length
+                    Expect.isTrue (share > 0.15 && share < 0.35) $"a quarter of the {what} is dropped; got {share}"
+
+                    for value in low do
+                        Expect.isTrue (value = 0.0 || abs (value - 4.0 / 3.0) < 1e-6) $"{value} of the {what}")
+
+            testCase "upsampling repeats, or goes straight from centre to centre" (fun () ->
+                let made layer =
+                    let net = input [ 1; 3 ] >=> layer
+                    let x = Tensor.From([| 0.0f; 4.0f; 2.0f |], [| 1; 1; 3 |])
+                    (Layer.predict net (Layer.init key net) x).ToDoubles()
+
+                Expect.equal (made (upsample 2)) [| 0.0; 0.0; 4.0; 4.0; 2.0; 2.0 |] "repeated"
+                Expect.equal (made (upsample (2, linear = true))) [| 0.0; 1.0; 3.0; 3.5; 2.5; 2.0 |] "interpolated")
+
+            testCase "training a batch norm on a single value is refused" (fun () ->
+                let net = input [ 3 ] >=> batchNorm ()
+                let parameters, state = Layer.init key net
+
+                let one, image = Tensor.Ones(Shape.Of [ 1; 3 ]), key.Normal(Shape.Of [ 1; 3; 2 ])
+
+                let text =
+                    try
+                        Layer.apply (Mode.Train key) net parameters state one |> ignore
+                        ""
+                    with :? ShapeException as error ->
+                        error.Message
+
+                Expect.stringContains text "more than one value for each channel" "the message"
+                Expect.equal (Layer.predict net (parameters, state) one).Shape one.Shape "inference takes one example"
+                let wide = input [ 3; 2 ] >=> batchNorm ()
+                let y, _ = Layer.apply (Mode.Train key) wide parameters state image
+                Expect.equal y.Shape image.Shape "one example with two places has a variance")
+
+            testCase "a sequence without steps is refused by every layer on sequences" (fun () ->
+                for layer in
+                    [
+                        rnn 2
+                        lstm 2
+                        gru 2
+                        bidirectional (gru 2)
+                        lastState ()
+                        positions ()
+                        sinusoidal ()
+                        multiHeadAttention 1
+                        transformerBlock (1, 4)
+                    ] do
+                    let text =
+                        try
+                            input [ 0; 3 ] >=> layer |> ignore
+                            ""
+                        with :? ShapeException as error ->
+                            error.Message
+
+                    Expect.stringContains text "at least one step" $"the message of {layer.Name}")
+
             testCase "a shape mistake names both layers, both lines and a way out" (fun () ->
                 let text =
                     try
@@ -311,6 +396,75 @@ let tests =
                 let net = input [ 8 ] >=> named "encoder" (dense 4 >=> relu) >=> dense 2
                 let table = string net
 
-                for part in [ "encoder"; "dense"; "[4]"; "36"; "LayerTests.fs"; "46 parameters" ] do
-                    Expect.stringContains table part "the table")
+                let lines = table.Split Environment.NewLine
+                Expect.equal lines.Length 7 $"a line each, a heading and the sums; got\n{table}"
+
+                let row i =
+                    lines[i].Split("  ", StringSplitOptions.RemoveEmptyEntries ||| StringSplitOptions.TrimEntries)
+                    |> List.ofArray
+
+                Expect.equal (row 0) [ "layer"; "output"; "parameters"; "memory"; "flop"; "line" ] "the heading"
+                Expect.equal (row 2) [ "encoder"; "[4]"; "36"; "16 B"; "64" ] "the block"
+                Expect.equal (List.take 5 (row 3)) [ "encoder.dense"; "[4]"; "36"; "16 B"; "64" ] "a layer in it"
+                Expect.stringContains lines[3] "LayerTests.fs:" "its line"
+
+                Expect.equal
+                    lines[6]
+                    "46 parameters (184 B); each example 72 B of outputs, 80 flop"
+                    "the sums: 8 + 4 + 4 + 2 elements")
+
+            testCase "flop are those of the products" (fun () ->
+                let check name (shape: int list) expected (layer: Layer) =
+                    let net = input shape >=> layer
+                    Expect.equal (Layer.flop net (Shape.Of shape)) expected name
+
+                check "dense" [ 7 ] (2L * 7L * 5L) (dense 5 >=> relu)
+                check "dense on steps" [ 3; 7 ] (2L * 3L * 7L * 5L) (eachStep (dense 5))
+                check "conv" [ 2; 6; 5 ] (2L * 4L * 3L * 4L * 2L * 9L) (conv (4, kernel = 3) >=> tanh)
+
+                check
+                    "conv, depthwise"
+                    [ 4; 6; 5 ]
+                    (2L * 4L * 6L * 5L * 9L)
+                    (conv (4, kernel = 3, pad = Same, groups = 4))
+
+                check
+                    "convTransposed"
+                    [ 3; 4; 5 ]
+                    (2L * 4L * 5L * 3L * 2L * 4L)
+                    (convTransposed (2, kernel = 2, stride = 2))
+
+                for gates, layer in [ 1L, rnn 5; 4L, lstm 5; 3L, gru 5 ] do
+                    check layer.Name [ 6; 3 ] (2L * 6L * gates * 5L * (3L + 5L)) layer
+
+                check "both ways" [ 6; 3 ] (2L * 2L * 6L * 3L * 5L * (3L + 5L)) (bidirectional (gru 5))
+
+                // Projections to queries, keys, values and back; scores and what they weigh.
+                let attention = 4L * 2L * 6L * 8L * 8L + 2L * 2L * 6L * 6L * 8L
+                check "attention" [ 6; 8 ] attention (multiHeadAttention (2, causal = true))
+                check "transformer" [ 6; 8 ] (attention + 2L * 2L * 6L * 8L * 16L) (transformerBlock (2, 16))
+                let table = Tensor.Ones(Shape.Of [ 4; 6 ])
+                check "a function of a user" [ 4 ] (2L * 4L * 6L) (lambda ("product", fun x -> x.Matmul table)))
+
+            testCase "a block within blocks is gone through once for each level" (fun () ->
+                let seen = ref 0
+
+                let probe =
+                    lambda (
+                        "probe",
+                        fun x ->
+                            seen.Value <- seen.Value + 1
+                            x
+                    )
+
+                let rec within depth =
+                    if depth = 0 then
+                        probe >=> dense 4
+                    else
+                        residual (named "block" (within (depth - 1) >=> tanh))
+
+                let net = input [ 4 ] >=> within 12 >=> dense 2
+                string net |> ignore
+                Layer.init key net |> ignore
+                Expect.isLessThan seen.Value 40 "not twice as often with each level")
         ]

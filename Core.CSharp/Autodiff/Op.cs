@@ -47,6 +47,9 @@ public sealed record Example(Op Op, params Tensor[] Inputs)
 /// <summary>The domain of an operation: draws valid attributes and inputs.</summary>
 public delegate Example Sample(Draw draw);
 
+/// <summary>How many multiplications and additions the outputs take, from the shapes of the inputs.</summary>
+public delegate long Work(Tensor[] x, Spec[] y);
+
 /// <summary>Which values a derivative reads; the others may be forgotten.</summary>
 [Flags]
 public enum Reads
@@ -85,6 +88,9 @@ public sealed record Op
     /// <summary>What the derivative reads of the recorded inputs and outputs.</summary>
     public Reads Reads { get; init; } = Reads.All;
 
+    /// <summary>What the outputs cost, for <see cref="Autodiff.Flop"/>; null where that is a few operations per element.</summary>
+    public Work? Flop { get; init; }
+
     /// <summary>The derivative of an operation whose result does not vary smoothly: comparisons, indices, casts to integers.</summary>
     public static readonly Vjp NotDifferentiable = static (_, _, _, _) => null;
 
@@ -103,6 +109,7 @@ public sealed record Op
         foreach (var input in x)
             if (input.IsMeta)
             {
+                if (Flop is { } work) Autodiff.Flop.Add(work(x, specs));
                 for (var i = 0; i < y.Length; i++) y[i] = Tensor.Meta(specs[i].DType, specs[i].Shape);
                 return y;
             }

@@ -66,6 +66,7 @@ namespace Functional.Ops
                 else Forward<double>(window, activation, x, y[0]);
                 if (activation is Activation.Tanh or Activation.Sigmoid) Activations.ApplyPlain(activation, y[0]);
             }),
+            Flop = static (x, y) => FlopOf(y[0].Shape, x[1].Shape),
             Vjp = (x, y, g, i) =>
             {
                 var pre = Activations.Backward(activation, y[0], g[0]);
@@ -112,6 +113,7 @@ namespace Functional.Ops
                 return [new(y[0].DType, x.Shape)];
             },
             Forward = new Forward.Into((y, x) => Input(window, y[0], y[1], x[0], accumulate: false)),
+            Flop = static (y, _) => FlopOf(y[0].Shape, y[1].Shape),
             Vjp = (y, _, g, i) => i == 0
                 ? Convolve(window, Activation.None).Call(g[0], y[1])
                 : Correlate(window, y[1].Shape.Sizes[2..].ToArray()).Call(g[0], y[0]),
@@ -145,6 +147,7 @@ namespace Functional.Ops
                 return [new(x[0].DType, w.Shape)];
             },
             Forward = new Forward.Into((x, w) => Weight(window, x[0], x[1], w[0], accumulate: false)),
+            Flop = static (x, w) => FlopOf(x[1].Shape, w[0].Shape),
             Vjp = (x, _, g, i) => i == 0
                 ? Transpose(window, x[0].Shape.Sizes[2..].ToArray()).Call(x[1], g[0])
                 : Convolve(window, Activation.None).Call(x[0], g[0]),
@@ -235,6 +238,9 @@ namespace Functional.Ops
             }
             return sizes;
         }
+
+        /// <summary>Each element of a convolution's result meets the weight of one output channel once, those beyond the image's edge included.</summary>
+        private static long FlopOf(Shape y, Shape w) => w.Count == 0 ? 0 : 2 * y.Count * (w.Count / w[0]);
 
         /// <summary>The batch and all spatial axes.</summary>
         private static int[] ButChannels(int rank) => [0, .. Enumerable.Range(2, rank - 2)];

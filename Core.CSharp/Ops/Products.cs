@@ -72,6 +72,7 @@ namespace Functional.Ops
                 return [new(a.DType, shape)];
             },
             Forward = new Forward.Into(static (x, y) => Multiply(x[0], x[1], y[0], accumulate: false)),
+            Flop = static (x, y) => 2 * y[0].Shape.Count * x[0].Shape[-1],
             Vjp = static (x, _, g, i) => i == 0 ? Matmul!.Call(g[0], x[1].T) : Matmul!.Call(x[0].T, g[0]),
             VjpInto = static (x, _, g, dx) =>
             {
@@ -119,6 +120,7 @@ namespace Functional.Ops
                 return [new(x[0].DType, Shape.Of(x[0].Shape[0], x[1].Shape[1]))];
             },
             Forward = new Forward.Into((x, y) => Affine(x[0], x[1], x.Length > 2 ? x[2] : null, y[0], activation)),
+            Flop = static (x, y) => 2 * y[0].Shape.Count * x[0].Shape[1],
             Vjp = (x, y, g, i) =>
             {
                 var pre = Activations.Backward(activation, y[0], g[0]);

@@ -69,6 +69,7 @@ namespace Functional.Ops
                     if (y[0].DType == DType.Float32) Forward<float>(name, cell, x, y);
                     else Forward<double>(name, cell, x, y);
                 }),
+                Flop = static (x, _) => 2L * x[X].Shape[0] * x[X].Shape[1] * (x[Wx].Shape.Count + x[Wh].Shape.Count),
                 // The steps written out in tensor operations: differentiable to any order.
                 Vjp = (x, y, g, i) =>
                 {
