@@ -93,11 +93,10 @@ type Run =
 /// One run of `Train.fit`.
 type private Session(plan: TrainPlan, trainer: Trainer, data: Dataset, key: Key) =
     let steps = (data.Count + plan.BatchSize - 1) / plan.BatchSize
-    let names = plan.Metrics |> List.map _.Name
     let epochs = ResizeArray()
     let clock = Stopwatch()
     let order: int[] = Array.zeroCreate data.Count
-    let totals: float[] = Array.zeroCreate (1 + names.Length)
+    let mutable total = 0.0
     let mutable arranged = -1
     let mutable step = 0
     let mutable seen = 0
@@ -136,10 +135,7 @@ type private Session(plan: TrainPlan, trainer: Trainer, data: Dataset, key: Key)
             if Double.IsFinite loss then
                 seen <- seen + n
                 step <- step + 1
-                totals[0] <- totals[0] + float n * loss
-
-                for i in 1 .. totals.Length - 1 do
-                    totals[i] <- totals[i] + float n * trainer.Measured[i - 1]
+                total <- total + float n * loss
             else
                 diverging <- true)
 
@@ -174,7 +170,8 @@ type private Session(plan: TrainPlan, trainer: Trainer, data: Dataset, key: Key)
         | _ -> ()
 
     let runEpoch (observer: Observer) epoch =
-        Array.fill totals 0 totals.Length 0.0
+        total <- 0.0
+        trainer.Tally.Clear()
         seen <- 0
         step <- 0
         let start = clock.Elapsed
@@ -182,19 +179,20 @@ type private Session(plan: TrainPlan, trainer: Trainer, data: Dataset, key: Key)
 
         while step < steps && ending = Finished && not diverging do
             Memory.Tidy one
-            observer.Step step (totals[0] / float (max 1 seen))
+            observer.Step step (total / float (max 1 seen))
 
             if interrupted then
                 ending <- Interrupted
 
         clock.Stop()
 
+        // The search for what went wrong takes steps, too.
+        let metrics = trainer.Tally.Values
+
         if diverging then
             ending <- Diverged(diagnose epoch)
 
         if seen > 0 then
-            let mean i = totals[i] / float seen
-
             let validation =
                 match plan.Validation with
                 | Some data when ending = Finished -> Some(trainer.Evaluate(data, 250))
@@ -203,13 +201,10 @@ type private Session(plan: TrainPlan, trainer: Trainer, data: Dataset, key: Key)
             let result =
                 {
                     Number = epoch + 1
-                    Loss = mean 0
-                    Metrics = names |> List.mapi (fun i name -> name, mean (i + 1))
+                    Loss = total / float seen
+                    Metrics = metrics
                     ValidationLoss = validation |> Option.map fst
-                    ValidationMetrics =
-                        match validation with
-                        | Some(_, values) -> List.zip names (List.ofArray values)
-                        | None -> []
+                    ValidationMetrics = validation |> Option.map snd |> Option.defaultValue []
                     Seconds = (clock.Elapsed - start).TotalSeconds
                     Steps = step
                     Examples = seen
@@ -278,7 +273,8 @@ module Train =
 
     /// The mean loss and the metrics of a trained network on a dataset.
     let evaluate (loss: Tensor -> Tensor -> Tensor) (metrics: Metric list) (run: Run) (data: Dataset) =
-        let total = Array.zeroCreate (1 + metrics.Length)
+        let counted = Tally metrics
+        let total = ref 0.0
 
         for from in 0..250 .. data.Count - 1 do
             Memory.Tidy(
@@ -286,15 +282,11 @@ module Train =
                     let n = min 250 (data.Count - from)
                     let x, y = Dataset.take data data.Rows from n
                     let prediction = run.Predict x
-                    total[0] <- total[0] + float n * (loss prediction y).ToDouble()
-
-                    metrics
-                    |> List.iteri (fun i metric ->
-                        total[i + 1] <- total[i + 1] + float n * metric.Measure prediction y))
+                    total.Value <- total.Value + float n * (loss prediction y).ToDouble()
+                    counted.Add(prediction, y))
             )
 
-        let mean i = total[i] / float data.Count
-        mean 0, metrics |> List.mapi (fun i metric -> metric.Name, mean (i + 1))
+        total.Value / float data.Count, counted.Values
 
     /// Trains a network: shuffles, takes steps, measures, shows progress. Shape mistakes are refused before any data is read, Ctrl-C ends after the
     /// step, a loss that is not finite ends with the name of the operation and layer that made it. The same key gives the same bits on any number of threads.

@@ -3,51 +3,6 @@ namespace Functional
 open System
 open Functional.Autodiff
 
-/// A number that describes how well predictions meet their targets: the mean over a batch.
-type Metric =
-    {
-        Name: string
-        Measure: Tensor -> Tensor -> float
-    }
-
-module Metric =
-    /// The share of examples whose largest output is that of their class.
-    let accuracy =
-        {
-            Name = "accuracy"
-            Measure =
-                fun prediction target ->
-                    let predicted = prediction.ArgMax(-1).ToArray<int64>()
-
-                    let target =
-                        if target.DType = DType.Int64 && target.Rank = 1 then
-                            target.ToArray<int64>()
-                        elif target.Shape = prediction.Shape then
-                            target.ArgMax(-1).ToArray<int64>()
-                        else
-                            target.Cast(DType.Int64).ToArray<int64>()
-
-                    if predicted.Length <> target.Length then
-                        invalidArg
-                            (nameof target)
-                            $"accuracy: one class per prediction is needed; got {predicted.Length} predictions and {target.Length} classes. Give class numbers or one row of scores per prediction."
-
-                    let mutable right = 0
-
-                    for i in 0 .. predicted.Length - 1 do
-                        if predicted[i] = target[i] then
-                            right <- right + 1
-
-                    float right / float (max 1 predicted.Length)
-        }
-
-    /// The mean of |prediction − target|.
-    let meanAbsoluteError =
-        {
-            Name = "mean absolute error"
-            Measure = fun prediction target -> (prediction - target).Abs().Mean().ToDouble()
-        }
-
 /// Training step by step, on copies of the parameters and moments that belong to it alone and are updated in place:
 /// a steady step takes no new tensor memory. `Train.fit` is a loop around it.
 [<Sealed>]
@@ -86,8 +41,7 @@ type Trainer
 
     let moments = optimiser.Init trained |> Array.map (Array.map copyOf)
     let stateNow = Tree.rebuild stateTree state
-    let metrics = Array.ofList metrics
-    let measured: float[] = Array.zeroCreate metrics.Length
+    let tally = Tally metrics
     let mutable steps = 0
 
     // The last parameters known to give a finite loss, with what is needed to go on from them, and the step they belong to.
@@ -160,10 +114,9 @@ type Trainer
 
             lossNow <- value.ToDouble()
 
-            for i in 0 .. metrics.Length - 1 do
-                measured[i] <- metrics[i].Measure auxiliary[0] y
-
             if Double.IsFinite lossNow then
+                tally.Add(auxiliary[0], y)
+
                 if steps % 256 = 0 then
                     save ()
 
@@ -185,8 +138,8 @@ type Trainer
     /// The steps taken.
     member _.Steps = steps
 
-    /// The metrics of the last batch.
-    member _.Measured = measured
+    /// The metrics of the steps since it was cleared.
+    member _.Tally = tally
 
     /// A copy of the parameters as they are.
     member _.Parameters = Tree.rebuild parameterTree (Array.map copyOf all)
@@ -195,9 +148,10 @@ type Trainer
     member _.State = Tree.rebuild stateTree (Array.map copyOf state)
 
     /// The mean loss and the metrics of a dataset in inference, in batches.
-    member _.Evaluate(data: Dataset, batchSize: int) : float * float[] =
+    member _.Evaluate(data: Dataset, batchSize: int) : float * (string * float) list =
         let parameters = Tree.rebuild parameterTree all
-        let totals = Array.zeroCreate (1 + metrics.Length)
+        let counted = Tally metrics
+        let total = ref 0.0
 
         for from in 0..batchSize .. data.Count - 1 do
             Memory.Tidy(
@@ -205,14 +159,11 @@ type Trainer
                     let n = min batchSize (data.Count - from)
                     let x, y = Dataset.take data data.Rows from n
                     let prediction, _ = network.Apply Mode.Infer parameters stateNow x
-                    totals[0] <- totals[0] + float n * (loss prediction y).ToDouble()
-
-                    for i in 0 .. metrics.Length - 1 do
-                        totals[i + 1] <- totals[i + 1] + float n * metrics[i].Measure prediction y)
+                    total.Value <- total.Value + float n * (loss prediction y).ToDouble()
+                    counted.Add(prediction, y))
             )
 
-        let means = totals |> Array.map (fun total -> total / float data.Count)
-        means[0], means[1..]
+        total.Value / float data.Count, counted.Values
 
     /// Goes back to the last parameters whose loss was finite and tells what went wrong after them: the error names the
     /// first operation and layer whose result was not finite. `batch` gives the examples of a step once more.

@@ -15,7 +15,7 @@ let private load (settings: Settings) =
     table.Texts "Month", table.Numbers "Passengers"
 
 let private rmse (forecast: float[]) (truth: float[]) =
-    Array.map2 (fun a b -> (a - b) ** 2.0) forecast truth |> Array.average |> sqrt
+    Metrics.rmse (Tensor.From forecast) (Tensor.From truth)
 
 /// A line for each month: 'o' the passengers, 'x' the forecast, '*' both in one place.
 let private draw (months: string[]) (truth: float[]) (forecast: float[]) =

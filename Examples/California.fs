@@ -92,16 +92,11 @@ let private train (settings: Settings) =
 
     let x, _ = dataset test |> Dataset.batch test.Length |> Seq.head
 
-    let estimates =
-        run.Predict(x).ToDoubles() |> Array.map (fun y -> y * scale + center)
-
-    let truth = pick test prices
-
-    let squares =
-        Array.map2 (fun a b -> (a - b) ** 2.0) estimates truth |> Array.average
+    let estimates = run.Predict(x).Cast DType.Float64 * scale + center
+    let truth = Tensor.From(pick test prices, [| test.Length; 1 |])
 
     for i in 0..4 do
-        printfn $"district {i + 1}: {truth[i]:N0} dollars, estimated {estimates[i]:N0}"
+        printfn $"district {i + 1}: {truth[i].ToDouble():N0} dollars, estimated {estimates[i].ToDouble():N0}"
 
     {
         Data = "california-housing"
@@ -115,7 +110,7 @@ let private train (settings: Settings) =
                 "examples", Number(float training.Length)
             ]
         Epochs = run.Epochs
-        Test = [ "rmse", sqrt squares; "r2", 1.0 - squares / deviation truth ** 2.0 ]
+        Test = [ "rmse", Metrics.rmse estimates truth; "r2", Metrics.r2 estimates truth ]
         Steps = run.Steps
         StepSeconds = run.StepSeconds
         Ending = run.Ending

@@ -44,22 +44,6 @@ let private canvases (images: byte[]) (labels: byte[]) height width digits count
 
     Tensor.From(pixels, [| count; 1; height; width |]), Tensor.From(truth, [| count; height; width |])
 
-/// Over each class the pixels that prediction and truth share, divided by those that either has; the mean over the classes.
-let private meanIoU (predicted: int64[]) (truth: int64[]) =
-    let both, either = Array.zeroCreate classes, Array.zeroCreate classes
-
-    for i in 0 .. truth.Length - 1 do
-        let p, t = int predicted[i], int truth[i]
-        either[p] <- either[p] + 1.0
-
-        if p = t then
-            both[p] <- both[p] + 1.0
-        else
-            either[t] <- either[t] + 1.0
-
-    Array.map2 (fun shared all -> if all > 0.0 then shared / all else 1.0) both either
-    |> Array.average
-
 /// No layer knows how large the canvas is. What is seen from afar is brought back to full size, beside the canvas itself.
 let private network () =
     let conv channels =
@@ -128,31 +112,29 @@ let private train (settings: Settings) =
     let parameters = trainer.Parameters, trainer.State
 
     let measure height width count digitsEach =
-        let predicted, truth =
-            [|
-                for part in 0 .. (if settings.Small then 2 else 25) - 1 ->
-                    let x, y =
-                        canvases
-                            digits.TestImages
-                            digits.TestLabels
-                            height
-                            width
-                            digitsEach
-                            count
-                            (key.Fold($"test {height}").Fold part)
+        let counted = Tally [ Metric.meanIoU classes ]
 
-                    let mutable found = [||]
+        for part in 0 .. (if settings.Small then 2 else 25) - 1 do
+            let x, y =
+                canvases
+                    digits.TestImages
+                    digits.TestLabels
+                    height
+                    width
+                    digitsEach
+                    count
+                    (key.Fold($"test {height}").Fold part)
 
-                    Memory.Tidy(Action(fun () -> found <- (Layer.predict body parameters x).ArgMax(1).ToArray<int64>()))
+            Memory.Tidy(
+                Action(fun () ->
+                    let scores = Layer.predict body parameters x
+                    counted.Add(scores, y)
 
                     if part = 0 then
-                        show x found
+                        show x (scores.ArgMax(1).ToArray<int64>()))
+            )
 
-                    found, y.ToArray<int64>()
-            |]
-            |> Array.unzip
-
-        let iou = meanIoU (Array.concat predicted) (Array.concat truth)
+        let _, iou = counted.Values.Head
         printfn $"mean IoU at {height} x {width}: {iou:F4}\n"
         iou
 

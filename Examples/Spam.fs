@@ -48,16 +48,6 @@ let private words (text: string) =
     finish ()
     found.ToArray()
 
-/// How well the messages that are spam are found: of those called spam, and of those that are.
-let private score (predicted: int64[]) (truth: int64[]) =
-    let count p t =
-        Array.zip predicted truth |> Array.filter ((=) (p, t)) |> Array.length |> float
-
-    let hits = count 1L 1L
-    let precision = hits / max 1.0 (hits + count 1L 0L)
-    let recall = hits / max 1.0 (hits + count 0L 1L)
-    precision, recall, 2.0 * precision * recall / max 1e-9 (precision + recall)
-
 let private train (settings: Settings) =
     let network =
         input [ length ]
@@ -113,12 +103,13 @@ let private train (settings: Settings) =
         Train.fit (Optim.adam 2e-3) Loss.crossEntropy options network (dataset training) key
 
     let x, y = dataset test |> Dataset.batch test.Length |> Seq.head
-    let predicted = run.Predict(x).ArgMax(-1).ToArray<int64>()
-    let precision, recall, f1 = score predicted (y.ToArray<int64>())
+    let scores = run.Predict x
+    let found = Metrics.confusion 2 scores y
+    printfn "%s\n" (found.Table [ "ham"; "spam" ])
 
-    for i in 0..4 do
+    for i, verdict in scores.Slice(0, 0, 5).ArgMax(1).ToArray<int64>() |> Array.indexed do
         let text, _ = messages[test[i]]
-        let verdict = if predicted[i] = 1L then "spam" else "ham "
+        let verdict = if verdict = 1L then "spam" else "ham "
         printfn $"{verdict}  {text.Substring(0, min 70 text.Length)}"
 
     {
@@ -134,7 +125,7 @@ let private train (settings: Settings) =
                 "examples", Number(float training.Length)
             ]
         Epochs = run.Epochs
-        Test = [ "precision", precision; "recall", recall; "f1", f1 ]
+        Test = [ "precision", found.Precision 1; "recall", found.Recall 1; "f1", found.F1 1 ]
         Steps = run.Steps
         StepSeconds = run.StepSeconds
         Ending = run.Ending
