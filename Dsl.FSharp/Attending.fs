@@ -89,27 +89,56 @@ let sinusoidal place =
         else
             x + (wave x.Shape[1] x.Shape[2]).Cast x.DType)
 
-let multiHeadAttention place heads causal rate weights =
-    let parameters (input: Shape) =
-        let _, features = sequence "multiHeadAttention" input
+/// Features must divide into heads.
+let private divided layer heads features =
+    if heads < 1 || features % heads <> 0 then
+        raise (ShapeException $"{layer} divides its features into {heads} heads, got {features}; correct the heads")
 
-        if heads < 1 || features % heads <> 0 then
+let private projection weights inputs outputs =
+    parameter { In = inputs; Out = outputs } [ inputs; outputs ] weights
+
+let private bias size =
+    parameter { In = size; Out = size } [ size ] Init.zeros
+
+/// A mask of keys [batch; keys] or of queries and keys [batch; queries; keys] for all heads.
+let private forHeads layer (x: Tensor) mask : Tensor | null =
+    match mask with
+    | None -> null
+    | Some(mask: Tensor) ->
+        match mask.Rank, Recurrent.perExample x (Some mask) with
+        | 2, NonNull mask -> mask.Unsqueeze(1).Unsqueeze 1
+        | 3, NonNull mask -> mask.Unsqueeze 1
+        | _ ->
             raise (
                 ShapeException
-                    $"multiHeadAttention divides its features into {heads} heads, got {features}; correct the heads"
+                    $"{layer}: the mask must be [batch; keys] or [batch; queries; keys]; got {mask.Shape}. Reshape it."
             )
 
-        let projection outputs =
-            parameter { In = features; Out = outputs } [ features; outputs ] weights
+/// Values weighted by how well keys match queries, in training with some of the weights dropped.
+let private attend mode rate causal mask observe (q: Tensor) (k: Tensor) (v: Tensor) =
+    match mode, observe with
+    | Train key, _ when rate > 0.0 ->
+        let weights = Tensor.AttentionWeights(q, k, mask, causal)
+        Option.iter (fun observe -> observe weights) observe
+        weights.Dropout(rate, key).Matmul v
+    | _, Some observe ->
+        let weights = Tensor.AttentionWeights(q, k, mask, causal)
+        observe weights
+        weights.Matmul v
+    | _ -> Tensor.Attention(q, k, v, mask, causal)
 
-        let bias size =
-            parameter { In = size; Out = size } [ size ] Init.zeros
+let multiHeadAttention place heads causal mask rate weights =
+    let name = "multiHeadAttention"
+
+    let parameters (input: Shape) =
+        let _, features = sequence name input
+        divided name heads features
 
         Node
             [
-                "inputWeight", projection (3 * features)
+                "inputWeight", projection weights features (3 * features)
                 "inputBias", bias (3 * features)
-                "outputWeight", projection features
+                "outputWeight", projection weights features features
                 "outputBias", bias features
             ]
 
@@ -123,10 +152,7 @@ let multiHeadAttention place heads causal rate weights =
                 all.Slice(2, i * features, (i + 1) * features).SplitHeads heads
 
             let seen =
-                match mode with
-                | Train key when rate > 0.0 ->
-                    Tensor.AttentionWeights(part 0, part 1, null, causal).Dropout(rate, key).Matmul(part 2)
-                | _ -> Tensor.Attention(part 0, part 1, part 2, null, causal)
+                attend mode rate causal (forHeads name x mask) None (part 0) (part 1) (part 2)
 
             Tensor.Linear(seen.MergeHeads(), outputWeight, outputBias), state
         | _ ->
@@ -134,7 +160,71 @@ let multiHeadAttention place heads causal rate weights =
                 (nameof parameters)
                 "multiHeadAttention: parameters must be two weights and two biases; got another tree. Make them with Layer.init."
 
-    { ofFunction "multiHeadAttention" place id with
+    { ofFunction name place id with
+        IsRandom = rate > 0.0
+        Parameters = parameters
+        Apply = apply
+    }
+
+/// Queries from the input, keys and values from a memory.
+let crossAttention place (memory: Tensor) heads mask rate observe weights =
+    let name = "crossAttention"
+
+    if memory.Rank <> 3 then
+        raise (
+            ShapeException
+                $"{name}: the memory must be [batch; steps; features]; got {memory.Shape}. Give a sequence for each example."
+        )
+
+    let parameters (input: Shape) =
+        let _, features = sequence name input
+        divided name heads features
+
+        Node
+            [
+                "queryWeight", projection weights features features
+                "queryBias", bias features
+                "memoryWeight", projection weights memory.Shape[2] (2 * features)
+                "memoryBias", bias (2 * features)
+                "outputWeight", projection weights features features
+                "outputBias", bias features
+            ]
+
+    let apply mode parameters state (x: Tensor) =
+        match parameters, Recurrent.perExample x (Some memory) with
+        | Node [ _, Leaf queryWeight
+                 _, Leaf queryBias
+                 _, Leaf memoryWeight
+                 _, Leaf memoryBias
+                 _, Leaf outputWeight
+                 _, Leaf outputBias ],
+          NonNull memory ->
+            if memory.Shape[0] <> x.Shape[0] then
+                raise (
+                    ShapeException
+                        $"{name}: the memory must have as many examples as the batch; got {memory.Shape[0]} and {x.Shape[0]}. Make it from the same batch."
+                )
+
+            let query = Tensor.Linear(x, queryWeight, queryBias)
+            let all = Tensor.Linear(memory, memoryWeight, memoryBias)
+            let features = x.Shape[2]
+
+            let part i =
+                all.Slice(2, i * features, (i + 1) * features).SplitHeads heads
+
+            // Shapes are inferred without anything to show.
+            let observe = if x.IsMeta then None else observe
+
+            let seen =
+                attend mode rate false (forHeads name x mask) observe (query.SplitHeads heads) (part 0) (part 1)
+
+            Tensor.Linear(seen.MergeHeads(), outputWeight, outputBias), state
+        | _ ->
+            invalidArg
+                (nameof parameters)
+                "crossAttention: parameters must be three weights and three biases; got another tree. Make them with Layer.init."
+
+    { ofFunction name place id with
         IsRandom = rate > 0.0
         Parameters = parameters
         Apply = apply

@@ -56,6 +56,8 @@ type Layer =
         Form: Form
         /// The layers it is made of; empty when it is one.
         Parts: Layer list
+        /// The same for a shape of the input, where a layer is made of others only when that is known.
+        PartsFor: (Shape -> Layer list) option
         /// Whether training draws random numbers.
         IsRandom: bool
         /// The input's shape where it is known from the beginning.
@@ -230,6 +232,7 @@ module Layer =
             Place = None
             Form = Chain
             Parts = parts
+            PartsFor = None
             IsRandom = parts |> List.exists _.IsRandom
             Input = parts |> List.tryHead |> Option.bind _.Input
             Parameters = fun input -> Node [ for name, facts in along input -> name, facts.Parameters ]
@@ -303,6 +306,7 @@ module Layer =
             Place = place
             Form = Single
             Parts = []
+            PartsFor = None
             IsRandom = false
             Input = None
             Parameters = nothing
@@ -380,6 +384,64 @@ module Layer =
             Parts = layer.Parts
         }
 
+    /// let y = first x in (next y) x: what the first layer makes is at hand for all that follows, which receive the same input.
+    /// `next` may only take y into layers; what it learns must not depend on the values in y.
+    let remember place (first: Layer) (next: Tensor -> Layer) : Layer =
+        let made = ConcurrentDictionary<Shape, Layer>()
+
+        let nextFor (input: Shape) =
+            made.GetOrAdd(
+                input,
+                fun input ->
+                    let y = checking first input None (fun () -> outputShape first input)
+                    next (Tensor.Meta(DType.Float32, batched 1 y))
+            )
+
+        // A chain has no name of its own.
+        let name fallback part =
+            if part.Form = Chain then fallback else part.Name
+
+        let pair next =
+            distinct [ named (name "encoder" first) first; named (name "decoder" next) next ]
+
+        let each (choose: Facts -> Tree<Parameter>) input =
+            let next = nextFor input
+
+            Node(
+                List.map2
+                    (fun name part -> name, choose (checking part input None (fun () -> facts part input)))
+                    (pair next)
+                    [ first; next ]
+            )
+
+        let apply mode parameters state (x: Tensor) =
+            match parameters, state with
+            | Node [ encoder, p; decoder, q ], Node [ _, s; _, t ] ->
+                let part (name: string) layer p s =
+                    let mode =
+                        match mode with
+                        | Train key when layer.IsRandom -> Train(key.Fold name)
+                        | mode -> mode
+
+                    under name (fun () -> layer.Apply mode p s x)
+
+                let memory, s = part encoder first p s
+                let y, t = part decoder (next memory) q t
+                y, Node [ encoder, s; decoder, t ]
+            | _ -> noSuchTree ()
+
+        { ofFunction "remember" place id with
+            Form = Branches
+            PartsFor =
+                Some(fun input ->
+                    let next = nextFor input
+                    List.map2 named (pair next) [ first; next ])
+            IsRandom = true
+            Parameters = each _.Parameters
+            State = each _.State
+            Apply = apply
+        }
+
     /// The same layer, whose parameters no optimiser changes.
     let frozen (layer: Layer) : Layer =
         let still parameters =
@@ -411,16 +473,21 @@ module Layer =
             | Chain -> ()
             | _ -> (if path = "" then layer.Name else path), input, layer
 
+            let parts =
+                match layer.PartsFor, input with
+                | Some partsFor, Some shape -> partsFor shape
+                | _ -> layer.Parts
+
             match layer.Form with
             | Single -> ()
             | Branches ->
-                for name, part in List.zip (distinct layer.Parts) layer.Parts do
+                for name, part in List.zip (distinct parts) parts do
                     yield! walk (inside + name) input part
             | Chain
             | Block ->
                 let mutable shape = input
 
-                for name, part in List.zip (distinct layer.Parts) layer.Parts do
+                for name, part in List.zip (distinct parts) parts do
                     yield! walk (inside + name) shape part
                     shape <- shape |> Option.map (outputShape part)
         ]
@@ -485,7 +552,8 @@ module Layer =
                     rows
                     |> List.sumBy (fun (_, input, layer) ->
                         match input with
-                        | Some shape when layer.Parts.IsEmpty -> (outputShape layer shape).Count * size
+                        | Some shape when layer.Parts.IsEmpty && layer.PartsFor.IsNone ->
+                            (outputShape layer shape).Count * size
                         | _ -> 0L)
 
                 $"{Table.count parameters} parameters ({Table.bytes (parameters * size)}); each example {Table.bytes outputs} of outputs, {Table.count facts.Flop} flop"

@@ -33,6 +33,37 @@ type Layers private () =
             let shapes = shapes |> List.map string |> String.concat " and "
             raise (ShapeException $"{what} adds what its branches give, so their shapes must agree; got {shapes}")
 
+    /// Two dense layers on every step; the features that come in must come out, and how many they are is known when the input is.
+    static let feedForward file line (width: int) activation weights =
+        let place = place file line
+
+        Layer.sized "feedForward" place (fun (input: Shape) ->
+            let dense units =
+                Attending.eachStep place (Layers.dense (units, weights = weights, ?file = file, ?line = line))
+
+            dense width >=> activation >=> dense input[-1])
+
+    /// Layers one after the other, each around a residual with a layer norm before or after it.
+    static let transformer name file line rate postNorm (parts: Layer list) =
+        let place = place file line
+        let norm = Normalising.layer place 1 1e-5 true
+
+        let dropped (layer: Layer) =
+            if rate > 0.0 then
+                layer >=> Layers.dropout (rate, ?file = file, ?line = line)
+            else
+                layer
+
+        let around (layer: Layer) =
+            if postNorm then
+                Layers.residual (dropped layer, ?file = file, ?line = line) >=> norm
+            else
+                Layers.residual (norm >=> dropped layer, ?file = file, ?line = line)
+
+        { Layer.named name (parts |> List.map around |> List.reduce (>=>)) with
+            Place = place
+        }
+
     // ---- beginnings ----
 
     /// The shape of one example, without the batch axis. A network begins with it so that every `>=>` can be checked.
@@ -273,17 +304,32 @@ type Layers private () =
 
     // ---- sequences [steps; features] ----
 
-    /// All states of h′ = tanh(x·Wx + bx + h·Wh + bh), from zero (Elman, 1990).
+    /// All states of h′ = tanh(x·Wx + bx + h·Wh + bh) (Elman, 1990); the first is zero, or `state`: [units] for every example alike,
+    /// [batch; units] for each its own.
     static member rnn
-        (units: int, ?weights: Initialiser, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
-        : Layer =
+        (
+            units: int,
+            ?state: Tensor,
+            ?weights: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
         Recurrent.recurrent "rnn" (place file line) 1 units (defaultArg weights Init.fanInUniform) (fun x wx wh bx bh ->
-            Tensor.Rnn(x, wx, wh, bx, bh))
+            Tensor.Rnn(x, wx, wh, bx, bh, Recurrent.perExample x state))
 
-    /// All states of a long short-term memory, from zero (Hochreiter and Schmidhuber, 1997).
+    /// All states of a long short-term memory (Hochreiter and Schmidhuber, 1997). State and cell are zero at first, or given:
+    /// [units] for every example alike, [batch; units] for each its own. `cells` puts the cells beside the states, [steps; 2·units],
+    /// for a network that goes on from the last of both.
     static member lstm
-        (units: int, ?weights: Initialiser, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
-        : Layer =
+        (
+            units: int,
+            ?state: Tensor,
+            ?cell: Tensor,
+            ?cells: bool,
+            ?weights: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
         Recurrent.recurrent
             "lstm"
             (place file line)
@@ -291,15 +337,26 @@ type Layers private () =
             units
             (defaultArg weights Init.fanInUniform)
             (fun x wx wh bx bh ->
-                let struct (states, _) = Tensor.Lstm(x, wx, wh, bx, bh)
-                states)
+                let struct (states, all) =
+                    Tensor.Lstm(x, wx, wh, bx, bh, Recurrent.perExample x state, Recurrent.perExample x cell)
 
-    /// All states of a gated recurrent unit, from zero (Cho et al., 2014).
+                if defaultArg cells false then
+                    Tensor.Concat(-1, states, all)
+                else
+                    states)
+
+    /// All states of a gated recurrent unit (Cho et al., 2014); the first is zero, or `state`: [units] for every example alike,
+    /// [batch; units] for each its own.
     static member gru
-        (units: int, ?weights: Initialiser, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
-        : Layer =
+        (
+            units: int,
+            ?state: Tensor,
+            ?weights: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
         Recurrent.recurrent "gru" (place file line) 3 units (defaultArg weights Init.fanInUniform) (fun x wx wh bx bh ->
-            Tensor.Gru(x, wx, wh, bx, bh))
+            Tensor.Gru(x, wx, wh, bx, bh, Recurrent.perExample x state))
 
     /// The layer once from the first step and once, with parameters of its own, from the last; the features side by side (Schuster and Paliwal, 1997).
     static member bidirectional
@@ -327,10 +384,12 @@ type Layers private () =
         Attending.sinusoidal (place file line)
 
     /// Self-attention with several heads; `causal` lets a step see itself and what came before (Vaswani et al., 2017).
+    /// The mask is true where a step may be seen: [batch; steps], or [batch; steps; steps] for each step its own; numbers are added to the scores.
     static member multiHeadAttention
         (
             heads: int,
             ?causal: bool,
+            ?mask: Tensor,
             ?dropout: float,
             ?weights: Initialiser,
             [<CallerFilePath>] ?file: string,
@@ -340,7 +399,32 @@ type Layers private () =
             (place file line)
             heads
             (defaultArg causal false)
+            mask
             (defaultArg dropout 0.0)
+            (defaultArg weights Init.glorotUniform)
+
+    /// Attention with several heads of the steps to another sequence, memory [batch; memory's steps; its features]: queries come from the steps,
+    /// keys and values from the memory (Bahdanau et al., 2015; Vaswani et al., 2017). Features stay as many as come in.
+    /// The mask is true where a step of the memory may be seen: [batch; memory's steps], or [batch; steps; memory's steps]; numbers are added to
+    /// the scores. `observe` is shown how much each step takes from each step of the memory: [batch; heads; steps; memory's steps].
+    static member crossAttention
+        (
+            memory: Tensor,
+            heads: int,
+            ?mask: Tensor,
+            ?dropout: float,
+            ?observe: Tensor -> unit,
+            ?weights: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        Attending.crossAttention
+            (place file line)
+            memory
+            heads
+            mask
+            (defaultArg dropout 0.0)
+            observe
             (defaultArg weights Init.glorotUniform)
 
     /// A layer on every step for itself: [steps; features] becomes [steps; …].
@@ -348,12 +432,13 @@ type Layers private () =
         Attending.eachStep (place file line) layer
 
     /// Self-attention and two dense layers on every step, each around a residual and behind a layer norm (in front of it with `postNorm`);
-    /// the inner one has `width` units and GELU, or another activation.
+    /// the inner one has `width` units and GELU, or another activation. The mask is that of `multiHeadAttention`.
     static member transformerBlock
         (
             heads: int,
             width: int,
             ?causal: bool,
+            ?mask: Tensor,
             ?dropout: float,
             ?postNorm: bool,
             ?activation: Layer,
@@ -365,34 +450,50 @@ type Layers private () =
         let rate = defaultArg dropout 0.0
         let weights = defaultArg weights Init.glorotUniform
 
-        let dropped (layer: Layer) =
-            if rate > 0.0 then
-                layer >=> Layers.dropout (rate, ?file = file, ?line = line)
-            else
-                layer
+        transformer
+            "transformerBlock"
+            file
+            line
+            rate
+            (defaultArg postNorm false)
+            [
+                Attending.multiHeadAttention place heads (defaultArg causal false) mask rate weights
+                feedForward file line width (defaultArg activation Layers.gelu) weights
+            ]
 
-        let norm = Normalising.layer place 1 1e-5 true
+    /// A block of a decoder: causal self-attention, attention to a memory [batch; memory's steps; its features] and two dense layers on every step,
+    /// each around a residual and behind a layer norm (in front of it with `postNorm`), as in Vaswani et al., 2017.
+    /// `mask` is about the steps themselves, `memoryMask` and `observe` about the memory, as in `crossAttention`.
+    static member transformerDecoderBlock
+        (
+            memory: Tensor,
+            heads: int,
+            width: int,
+            ?mask: Tensor,
+            ?memoryMask: Tensor,
+            ?dropout: float,
+            ?postNorm: bool,
+            ?activation: Layer,
+            ?observe: Tensor -> unit,
+            ?weights: Initialiser,
+            [<CallerFilePath>] ?file: string,
+            [<CallerLineNumber>] ?line: int
+        ) : Layer =
+        let place = place file line
+        let rate = defaultArg dropout 0.0
+        let weights = defaultArg weights Init.glorotUniform
 
-        let around (layer: Layer) =
-            if defaultArg postNorm false then
-                Layers.residual (dropped layer, ?file = file, ?line = line) >=> norm
-            else
-                Layers.residual (norm >=> dropped layer, ?file = file, ?line = line)
-
-        let attention =
-            Attending.multiHeadAttention place heads (defaultArg causal false) rate weights
-
-        // The features that come in must come out; how many they are is known when the input is.
-        let feedForward =
-            Layer.sized "feedForward" place (fun (input: Shape) ->
-                let dense units =
-                    Attending.eachStep place (Layers.dense (units, weights = weights, ?file = file, ?line = line))
-
-                dense width >=> defaultArg activation Layers.gelu >=> dense input[-1])
-
-        { Layer.named "transformerBlock" (around attention >=> around feedForward) with
-            Place = place
-        }
+        transformer
+            "transformerDecoderBlock"
+            file
+            line
+            rate
+            (defaultArg postNorm false)
+            [
+                Attending.multiHeadAttention place heads true mask rate weights
+                Attending.crossAttention place memory heads memoryMask rate observe weights
+                feedForward file line width (defaultArg activation Layers.gelu) weights
+            ]
 
     // ---- shapes ----
 
@@ -509,6 +610,14 @@ type Layers private () =
             [<CallerLineNumber>] ?line: int
         ) : Layer =
         Layer.branch "branch" (place file line) combine branches
+
+    /// What a layer makes, the memory, at hand for other layers, which receive the same input as it: an encoder and a decoder.
+    ///   input [ 40 ] >=> remember (encoder, fun memory -> decoder >=> gru (64, state = memory.Select(1, -1)) >=> crossAttention (memory, 4))
+    /// The function is called for every batch, and once with a shape alone; it may use shapes, not values, to choose its layers.
+    static member remember
+        (first: Layer, next: Tensor -> Layer, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Layer.remember (place file line) first next
 
     /// The layer n times, one after the other, each time with parameters of its own.
     static member repeat (n: int) (layer: Layer) : Layer =

@@ -6,6 +6,16 @@ open Functional.Layer
 /// x, the weights of inputs and states, their biases → all states.
 type Run = Tensor -> Tensor -> Tensor -> Tensor -> Tensor -> Tensor
 
+/// What a layer was given for each example: numbers of one example [units] serve all of them. Where x is only a shape this is one, too,
+/// so that a value for a whole batch does not disagree with the one example that shapes are inferred for.
+let perExample (x: Tensor) (given: Tensor option) : Tensor | null =
+    match given with
+    | None -> null
+    | Some given when given.Rank = 1 -> given.Expand(x.Shape[0], given.Shape[0])
+    | Some given when x.IsMeta && given.Rank > 1 ->
+        Tensor.Meta(given.DType, Shape.Of(Seq.append [ x.Shape[0] ] (Seq.skip 1 given.Shape)))
+    | Some given -> given
+
 let private sequence layer (input: Shape) =
     if input.Rank <> 2 then
         raise (
