@@ -11,6 +11,8 @@ type TrainPlan =
         BatchSize: int
         Metrics: Metric list
         Validation: Dataset option
+        /// Changes every batch of the training data.
+        Augment: Augmentation option
         /// Stop after so many epochs without a better validation loss (training loss where there is no validation).
         Patience: int option
         Progress: Progress
@@ -47,6 +49,9 @@ module TrainOptions =
 
     /// Measures loss and metrics on other data after each epoch.
     let validate data plan = { plan with Validation = Some data }
+
+    /// Changes every batch of the training data, each with a key of its own. What is reported of them is measured on changed data.
+    let augment change plan = { plan with Augment = Some change }
 
     /// Stops after so many epochs without a better loss, and keeps the parameters of the best.
     let earlyStop patience plan =
@@ -124,7 +129,11 @@ type private Session(plan: TrainPlan, trainer: Trainer, data: Dataset, key: Key)
     let take step =
         arrange (step / steps)
         let from = step % steps * plan.BatchSize
-        Dataset.take data order from (min plan.BatchSize (data.Count - from))
+        let x, y = Dataset.take data order from (min plan.BatchSize (data.Count - from))
+
+        match plan.Augment with
+        | None -> x, y
+        | Some change -> change (key.Fold("augment").Fold(step: int)) x y
 
     let one =
         Action(fun () ->
@@ -257,6 +266,7 @@ module Train =
             BatchSize = 32
             Metrics = []
             Validation = None
+            Augment = None
             Patience = None
             Progress = Progress.automatic
             Observe = ignore
