@@ -367,12 +367,6 @@ let private workloads =
 
 // ---- memory ----
 
-/// The most memory this process has held, in MiB, as the system counts it.
-let private peakMemory () =
-    let line = File.ReadLines "/proc/self/status" |> Seq.find _.StartsWith("VmHWM:")
-
-    float (line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) / 1024.0
-
 /// Twenty steps of a workload in this process; prints its peak memory.
 let runMemory (threads: int) (name: string) =
     Threads.Count <- threads
@@ -384,7 +378,7 @@ let runMemory (threads: int) (name: string) =
         for _ in 1..20 do
             step ()
 
-        printfn $"{peakMemory ()}"
+        printfn $"{Machine.peakMemory ()}"
         0
     | None ->
         eprintfn $"peers: no workload is called '{name}'."
@@ -419,7 +413,7 @@ let run (threads: int) (filter: string) (seconds: float) (json: string option) =
     // The peak is taken before and after: a neighbour's load would make it look low and the shares high.
     let before =
         if chosen |> List.exists (fun w -> w.Flop > 0.0) then
-            Measure.peak threads
+            Machine.peak ()
         else
             0.0
 
@@ -440,11 +434,7 @@ let run (threads: int) (filter: string) (seconds: float) (json: string option) =
                 w, timing
         ]
 
-    let peak =
-        if before > 0.0 then
-            max before (Measure.peak threads)
-        else
-            0.0
+    let peak = if before > 0.0 then max before (Machine.peak ()) else 0.0
 
     for w, timing in timings do
         let extra =

@@ -1,4 +1,5 @@
-/// `peers` speaks to comparison tools, `steady` shows what a training step leaves behind; anything else is BenchmarkDotNet's.
+/// `peers` speaks to comparison tools, `limits` holds kernels against the machine, `steady` shows what a training step leaves behind;
+/// anything else is BenchmarkDotNet's.
 module Functional.Benchmarks.Program
 
 open System
@@ -14,17 +15,20 @@ let rec private option name fallback arguments =
 
 [<EntryPoint>]
 let main arguments =
-    match List.ofArray arguments with
-    | "peers" :: rest ->
+    let measured run seconds rest =
         let threads = option "--threads" (string Environment.ProcessorCount) rest
-        let seconds = option "--seconds" "1" rest
+        let seconds = option "--seconds" seconds rest
         let json = option "--json" "" rest
 
-        Peers.run
+        run
             (int threads)
             (option "--filter" "." rest)
             (Double.Parse(seconds, CultureInfo.InvariantCulture))
             (if json = "" then None else Some json)
+
+    match List.ofArray arguments with
+    | "peers" :: rest -> measured Peers.run "1" rest
+    | "limits" :: rest -> measured Limits.run "0.3" rest
     | "memory-of" :: name :: rest ->
         Peers.runMemory (int (option "--threads" (string Environment.ProcessorCount) rest)) name
     | [ "steady" ] -> Steady.run ()
