@@ -2,49 +2,7 @@ namespace rec Functional
 
 open System
 open System.Collections.Concurrent
-open System.IO
 open System.Runtime.CompilerServices
-open Functional.Autodiff
-
-/// What a network is applied for. Only training has randomness, so only training carries a key.
-type Mode =
-    | Train of Key
-    | Infer
-
-/// Where in a script a layer was written.
-[<Struct>]
-type Place =
-    {
-        File: string
-        Line: int
-    }
-
-    override place.ToString() =
-        $"{Path.GetFileName place.File}:{place.Line}"
-
-/// A parameter before it has a value.
-type Parameter =
-    {
-        Shape: Shape
-        Fans: Fans
-        Initialiser: Initialiser
-        /// False of what an optimiser must leave alone.
-        IsTrained: bool
-    }
-
-/// mode → parameters → state → x → y * new state. The first axis of x and y is the batch.
-type Apply = Mode -> Tree<Tensor> -> Tree<Tensor> -> Tensor -> Tensor * Tree<Tensor>
-
-/// How a layer is made of others.
-type Form =
-    /// It is one.
-    | Single
-    /// One after the other; `>=>` takes it apart and appends.
-    | Chain
-    /// One after the other, under a name of their own.
-    | Block
-    /// Side by side on the same input.
-    | Branches
 
 /// A layer, or a whole network, as a value: what it is called, what it learns, and a pure function.
 /// Shapes here leave the batch axis out.
@@ -92,14 +50,28 @@ type internal Facts =
         Flop: int64
     }
 
+/// A layer that refuses what it receives; the exception that says so carries it along.
+type internal Refusal =
+    {
+        Layer: Layer
+        Received: Shape
+        /// The layers before it as far as they are known, the last one first.
+        Before: Layer list
+        Reason: string
+    }
+
 [<CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module Layer =
     /// Sizes as a script writes them: [28; 28]
     let internal text (shape: Shape) =
         $"""[{shape |> Seq.map string |> String.concat "; "}]"""
 
+    // A block begins where its first layer does.
+    let rec private placeOf layer =
+        layer.Place |> Option.orElseWith (fun () -> List.tryPick placeOf layer.Parts)
+
     let internal at layer =
-        match layer.Place with
+        match placeOf layer with
         | Some place -> $"'{layer.Name}' ({place})"
         | None -> $"'{layer.Name}'"
 
@@ -119,7 +91,7 @@ module Layer =
         let mutable output = input
 
         let flop =
-            Flop.Count(
+            Autodiff.Flop.Count(
                 Action(fun () ->
                     let x = Tensor.Meta(DType.Float32, batched 1 input)
                     let y, _ = layer.Apply Infer (Tree.map meta parameters) (Tree.map meta state) x
@@ -143,20 +115,50 @@ module Layer =
     /// The multiplications and additions of products, convolutions and recurrences for one example in inference.
     let flop layer (input: Shape) : int64 = (facts layer input).Flop
 
-    /// Runs what may refuse a shape; a refusal names the layers and the way out.
-    let private checking (layer: Layer) (input: Shape) (from: Layer option) f =
+    let private isPlaced layer = (placeOf layer).IsSome
+
+    let private refuse refusal =
+        // An activation does not know its line: the last layer before it that does tells where to look.
+        let source =
+            match refusal.Before, List.tryFind isPlaced refusal.Before with
+            | [], _ -> ""
+            | last :: _, Some placed when not (Object.ReferenceEquals(last, placed)) ->
+                $" from {at last} after {at placed}"
+            | last :: _, _ -> $" from {at last}"
+
+        let received = $"it receives {text refusal.Received}{source}"
+
+        let error =
+            ShapeException $"shape error at {at refusal.Layer}\n  {received}\n  {refusal.Reason}"
+
+        error.Data[typeof<Refusal>] <- refusal
+        raise error
+
+    let private (|Refused|_|) (error: exn) =
+        match error.Data[typeof<Refusal>] with
+        | :? Refusal as refusal -> Some refusal
+        | _ -> None
+
+    /// Runs what may refuse a shape; a refusal names the layers and the way out. The layers before come last first.
+    let private checking (layer: Layer) (input: Shape) (before: Layer list) f =
         try
             f ()
-        with :? ShapeException as error ->
-            if error.Message.StartsWith "shape error" then
-                reraise ()
-
-            let source =
-                match from with
-                | Some previous -> $" from {at previous}"
-                | None -> ""
-
-            raise (ShapeException $"shape error at {at layer}\n  it receives {text input}{source}\n  {error.Message}")
+        with
+        // The first layer of a block or branch receives what the block receives.
+        | Refused refusal when not before.IsEmpty && not (List.exists isPlaced refusal.Before) ->
+            refuse
+                { refusal with
+                    Before = refusal.Before @ before
+                }
+        | Refused _ -> reraise ()
+        | :? ShapeException as error ->
+            refuse
+                {
+                    Layer = layer
+                    Received = input
+                    Before = before
+                    Reason = error.Message
+                }
 
     // ---- chains ----
 
@@ -172,7 +174,7 @@ module Layer =
     let private under name (apply: unit -> 'R) =
         try
             apply ()
-        with :? NonFiniteException as error ->
+        with :? Autodiff.NonFiniteException as error ->
             error.Layer <-
                 match error.Layer with
                 | null -> name
@@ -191,10 +193,10 @@ module Layer =
 
         /// The facts of each part for the shape it receives.
         let along (input: Shape) : (string * Facts) list =
-            ((input, None), named)
-            ||> List.mapFold (fun (received, previous) (name, part) ->
-                let facts = checking part received previous (fun () -> facts part received)
-                (name, facts), (facts.Output, Some part))
+            ((input, []), named)
+            ||> List.mapFold (fun (received, before) (name, part) ->
+                let facts = checking part received before (fun () -> facts part received)
+                (name, facts), (facts.Output, part :: before))
             |> fst
 
         // An activation goes into the epilogue of the layer before it, where that has one.
@@ -281,7 +283,7 @@ module Layer =
     /// Parameters and state for a shape of the input. Each parameter is drawn with a key of its own path, so a further layer
     /// does not change what the others draw.
     let initFor (input: Shape) (key: Key) (layer: Layer) : Tree<Tensor> * Tree<Tensor> =
-        let facts = checking layer input None (fun () -> facts layer input)
+        let facts = checking layer input [] (fun () -> facts layer input)
         keyed key facts.Parameters, keyed (key.Fold "state") facts.State
 
     /// Parameters and state of a network that begins with `input`.
@@ -304,7 +306,7 @@ module Layer =
         {
             Name = name
             Place = place
-            Form = Single
+            Form = Form.Single
             Parts = []
             PartsFor = None
             IsRandom = false
@@ -345,7 +347,7 @@ module Layer =
         let each (choose: Facts -> Tree<Parameter>) input =
             Node
                 [
-                    for name, layer in named -> name, choose (checking layer input None (fun () -> facts layer input))
+                    for name, layer in named -> name, choose (checking layer input [] (fun () -> facts layer input))
                 ]
 
         let apply mode parameters state x =
@@ -393,7 +395,7 @@ module Layer =
             made.GetOrAdd(
                 input,
                 fun input ->
-                    let y = checking first input None (fun () -> outputShape first input)
+                    let y = checking first input [] (fun () -> outputShape first input)
                     next (Tensor.Meta(DType.Float32, batched 1 y))
             )
 
@@ -409,7 +411,7 @@ module Layer =
 
             Node(
                 List.map2
-                    (fun name part -> name, choose (checking part input None (fun () -> facts part input)))
+                    (fun name part -> name, choose (checking part input [] (fun () -> facts part input)))
                     (pair next)
                     [ first; next ]
             )

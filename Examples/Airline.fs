@@ -29,14 +29,14 @@ let private draw (months: string[]) (truth: float[]) (forecast: float[]) =
         line[place forecast[i]] <- if place forecast[i] = place truth[i] then '*' else 'x'
         printfn $"{months[i]}  {truth[i], 4:F0}  {forecast[i], 4:F0}  {String(line)}"
 
-let private train (settings: Settings) =
-    let network =
-        input [ window; 1 ]
-        >=> gru 16
-        >=> lastState ()
-        >=> dense (1, weights = Init.zeros)
+let private network () =
+    input [ window; 1 ]
+    >=> gru 16
+    >=> lastState ()
+    >=> dense (1, weights = Init.zeros)
 
-    printfn $"{network}\n"
+let private train (settings: Settings) =
+    let network = network ()
     let months, passengers = load settings
     let count = passengers.Length
     let split = count * 4 / 5
@@ -136,6 +136,7 @@ let experiments =
         {
             Name = "airline"
             About = "forecasts monthly passengers one step ahead"
+            Network = network
             Run = train
         }
     ]

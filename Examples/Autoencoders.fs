@@ -31,7 +31,6 @@ type private Recipe =
 
 let private train recipe (settings: Settings) =
     let network = recipe.Network()
-    printfn $"{network}\n"
     let source, training, test = load settings
     let key = Key.OfSeed settings.Seed
     let size = 128
@@ -149,16 +148,15 @@ let private latent = 16
 
 /// A draw from the normal distribution of the mean and log-variance that come in; in inference its mean.
 let private sample =
-    { Layer.ofFunction "sample" None id with
+    { lambda ("sample", id) with
         IsRandom = true
         Apply =
             fun mode _ state x ->
-                let mean = x.Slice(1, 0, latent)
+                let parts = x.Split([| latent; latent |], 1)
+                let mean, logVariance = parts[0], parts[1]
 
                 match mode with
-                | Train key ->
-                    let deviation = (x.Slice(1, latent, 2 * latent) * 0.5).Exp()
-                    mean + deviation * key.Normal(mean.Shape), state
+                | Train key -> mean + (logVariance * 0.5).Exp() * key.Normal(mean.Shape), state
                 | Infer -> mean, state
     }
 
@@ -225,11 +223,13 @@ let experiments =
         {
             Name = "autoencoder"
             About = "784-128-32-128-784 reproduces MNIST"
+            Network = plain.Network
             Run = train plain
         }
         {
             Name = "vae"
             About = "a variational autoencoder with 16 latent numbers on MNIST"
+            Network = variational.Network
             Run = train variational
         }
     ]

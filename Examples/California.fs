@@ -39,17 +39,16 @@ let private deviation (values: float[]) =
     let mean = mean values
     values |> Array.averageBy (fun v -> (v - mean) ** 2.0) |> sqrt
 
-let private train (settings: Settings) =
-    let network () =
-        input [ 13 ]
-        >=> dense (64, weights = Init.fanInUniform, biases = Init.fanInUniform)
-        >=> relu
-        >=> dense (64, weights = Init.fanInUniform, biases = Init.fanInUniform)
-        >=> relu
-        >=> dense (1, weights = Init.fanInUniform, biases = Init.fanInUniform)
+let private network () =
+    input [ 13 ]
+    >=> dense (64, weights = Init.fanInUniform, biases = Init.fanInUniform)
+    >=> relu
+    >=> dense (64, weights = Init.fanInUniform, biases = Init.fanInUniform)
+    >=> relu
+    >=> dense (1, weights = Init.fanInUniform, biases = Init.fanInUniform)
 
+let private train (settings: Settings) =
     let network = network ()
-    printfn $"{network}\n"
     let columns, prices = load settings
 
     let key = Key.OfSeed settings.Seed
@@ -121,6 +120,7 @@ let experiments =
         {
             Name = "california"
             About = "house prices of California by a 64-64-1 network"
+            Network = network
             Run = train
         }
     ]

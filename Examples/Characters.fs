@@ -109,8 +109,6 @@ let private write network parameters (corpus: Corpus) length count (key: Key) =
     text.ToString()
 
 let private train recipe (settings: Settings) =
-    // The network comes first: a mistake in it is told before any data is read.
-    printfn $"{recipe.Network 65}\n"
     let corpus = load settings
     let network = recipe.Network corpus.Alphabet.Length
     let key = Key.OfSeed settings.Seed
@@ -238,11 +236,13 @@ let experiments =
         {
             Name = "char-lstm"
             About = "an LSTM continues Shakespeare character by character"
+            Network = fun () -> longShortTerm.Network 65
             Run = train longShortTerm
         }
         {
             Name = "char-transformer"
             About = "a transformer continues Shakespeare character by character"
+            Network = fun () -> transformer.Network 65
             Run = train transformer
         }
     ]

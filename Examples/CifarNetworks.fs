@@ -136,11 +136,13 @@ let experiments =
         {
             Name = "cifar-cnn"
             About = "two convolutions on CIFAR-10 with Adam"
+            Network = tutorial.Network
             Run = train tutorial
         }
         {
             Name = "cifar-vgg"
             About = "four convolutions with batch normalisation on CIFAR-10"
+            Network = vgg.Network
             Run = train vgg
         }
     ]

@@ -49,9 +49,7 @@ let private showPredictions recipe (run: Run) (test: Dataset) =
     printfn $"the network reads          {line predicted}"
 
 let train recipe (settings: Settings) =
-    // The network comes first: a mistake in it is told before any data is read.
     let network = recipe.Network()
-    printfn $"{network}\n"
     let data = recipe.Load settings
 
     let passes =

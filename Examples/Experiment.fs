@@ -43,6 +43,8 @@ type Experiment =
     {
         Name: string
         About: string
+        /// What is trained, or, where the data has a say in its sizes, what that would be for all of the data.
+        Network: unit -> Layer
         Run: Settings -> Outcome
     }
 

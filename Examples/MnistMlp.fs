@@ -102,16 +102,19 @@ let experiments =
         {
             Name = "mnist-sgd"
             About = "784-512-10 on MNIST with plain gradient descent"
+            Network = sgd.Network
             Run = train sgd
         }
         {
             Name = "mnist-adam"
             About = "784-128-10 on MNIST with Adam and a validation set"
+            Network = adam.Network
             Run = train adam
         }
         {
             Name = "mnist-deep"
             About = "784-64-64-10 on standardised MNIST with Adam"
+            Network = deep.Network
             Run = train deep
         }
     ]

@@ -53,6 +53,7 @@ let experiments =
             {
                 Name = $"mnist-{name}"
                 About = about
+                Network = (recipe name layer).Network
                 Run = train (recipe name layer)
             }
     ]

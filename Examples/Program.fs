@@ -7,7 +7,7 @@ open System.IO
 open Functional
 open Functional.Files
 
-let private experiments =
+let experiments =
     MnistMlp.experiments
     @ MnistRows.experiments
     @ CifarNetworks.experiments
@@ -93,10 +93,12 @@ let rec private parse settings arguments =
             | Some settings -> parse settings rest
             | None -> Error $"examples: {name} needs a value {kind}; got '{value}'."
 
-let private run experiment settings =
+let private run (experiment: Experiment) settings =
     Threads.Count <- settings.Threads
 
     try
+        // The network comes first: a mistake in it is told before any data is read.
+        printfn $"{experiment.Network()}\n"
         let outcome = experiment.Run settings
         Outcome.report experiment settings outcome
 

@@ -83,7 +83,6 @@ let private show (x: Tensor) (predicted: int64[]) =
 
 let private train (settings: Settings) =
     let body = network ()
-    printfn $"{input [ 1; 64; 64 ] >=> body}\n"
     let digits = MnistData.load settings.Data
     let key = Key.OfSeed settings.Seed
 
@@ -163,6 +162,7 @@ let experiments =
         {
             Name = "fcn"
             About = "a fully convolutional network finds digits on canvases of any size"
+            Network = fun () -> input [ 1; 64; 64 ] >=> network ()
             Run = train
         }
     ]

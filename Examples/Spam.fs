@@ -48,17 +48,17 @@ let private words (text: string) =
     finish ()
     found.ToArray()
 
-let private train (settings: Settings) =
-    let network =
-        input [ length ]
-        >=> embedding (known, 32, weights = Init.normal 0.1)
-        >=> lambda ("mean", fun x -> x.Mean 1)
-        >=> dropout 0.3
-        >=> dense 32
-        >=> relu
-        >=> dense 2
+let private network () =
+    input [ length ]
+    >=> embedding (known, 32, weights = Init.normal 0.1)
+    >=> lambda ("mean", fun x -> x.Mean 1)
+    >=> dropout 0.3
+    >=> dense 32
+    >=> relu
+    >=> dense 2
 
-    printfn $"{network}\n"
+let private train (settings: Settings) =
+    let network = network ()
     let messages = load settings
     let key = Key.OfSeed settings.Seed
 
@@ -136,6 +136,7 @@ let experiments =
         {
             Name = "spam"
             About = "tells spam from other text messages"
+            Network = network
             Run = train
         }
     ]
