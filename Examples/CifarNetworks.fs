@@ -77,7 +77,8 @@ let private tutorial =
                 >=> relu
                 >=> dense 10
         Load = load
-        Optimiser = Optim.adam 1e-3
+        Optimiser = fun _ -> Optim.adam 1e-3
+        Augment = None
         BatchSize = 64
         Epochs = 10
         Classes = classes
@@ -117,7 +118,8 @@ let private vgg =
                 >=> dropout 0.5
                 >=> dense 10
         Load = load
-        Optimiser = Optim.adam 1e-3
+        Optimiser = fun _ -> Optim.adam 1e-3
+        Augment = None
         BatchSize = 64
         Epochs = 5
         Classes = classes
@@ -131,6 +133,27 @@ let private vgg =
             ]
     }
 
+/// The same network on images that are mirrored and moved, its rate in one cycle.
+let private augmentedVgg =
+    { vgg with
+        Optimiser = fun steps -> Optim.adam (Schedule.oneCycle (3e-3, steps))
+        Augment = Some(Augment.chain [ Augment.flip 0.5; Augment.crop 4 ])
+        Epochs = 10
+        Details =
+            [
+                "optimiser", Text "adam"
+                "rate", Number 3e-3
+                "schedule", Text "one cycle"
+                "augmentation", Text "flip 0.5, crop 4"
+                "channels", Sizes [ 32; 32; 64; 64 ]
+                "layers", Sizes [ 4096; 256; 10 ]
+                "dropout", Text "0.25, 0.5"
+            ]
+    }
+
+/// The experiments that `--augment` changes.
+let augmentable = [ "cifar-vgg" ]
+
 let experiments =
     [
         {
@@ -143,6 +166,9 @@ let experiments =
             Name = "cifar-vgg"
             About = "four convolutions with batch normalisation on CIFAR-10"
             Network = vgg.Network
-            Run = train vgg
+            Run =
+                fun settings ->
+                    let recipe = if settings.Augment then augmentedVgg else vgg
+                    train recipe settings
         }
     ]

@@ -17,7 +17,9 @@ type Recipe =
     {
         Network: unit -> Layer
         Load: Settings -> Data
-        Optimiser: Optimiser
+        /// For a number of steps, which a schedule may have to know.
+        Optimiser: int -> Optimiser
+        Augment: Augmentation option
         BatchSize: int
         Epochs: int
         /// Classes by name, where numbers do not say it.
@@ -61,11 +63,15 @@ let train recipe (settings: Settings) =
         >> batchSize recipe.BatchSize
         >> report [ accuracy ]
         >> Option.foldBack validate data.Validation
+        >> Option.foldBack augment recipe.Augment
+
+    let steps =
+        passes * ((data.Training.Count + recipe.BatchSize - 1) / recipe.BatchSize)
 
     let key = Key.OfSeed settings.Seed
 
     let run =
-        Train.fit recipe.Optimiser Loss.crossEntropy options network data.Training key
+        Train.fit (recipe.Optimiser steps) Loss.crossEntropy options network data.Training key
 
     let loss, metrics = Train.evaluate Loss.crossEntropy [ accuracy ] run data.Test
     showPredictions recipe run data.Test

@@ -15,6 +15,8 @@ type Settings =
         Threads: int
         /// A small part of the data and few epochs: to see that everything works.
         Small: bool
+        /// Data augmentation, where the example knows it.
+        Augment: bool
         Json: string option
     }
 

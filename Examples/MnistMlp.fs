@@ -35,7 +35,8 @@ let private sgd =
             digits (fun training test ->
                 let prepare = Dataset.scale (1.0 / 255.0) 0.0 >> Dataset.normalise 0.1307 0.3081
                 prepare training, None, prepare test)
-        Optimiser = Optim.sgd 0.01
+        Optimiser = fun _ -> Optim.sgd 0.01
+        Augment = None
         BatchSize = 64
         Epochs = 10
         Classes = []
@@ -58,7 +59,8 @@ let private adam =
                     prepare training |> Dataset.splitAt (training.Count * 9 / 10)
 
                 training, Some validation, prepare test)
-        Optimiser = Optim.adam 1e-3
+        Optimiser = fun _ -> Optim.adam 1e-3
+        Augment = None
         BatchSize = 32
         Epochs = 10
         Classes = []
@@ -85,7 +87,8 @@ let private deep =
             digits (fun training test ->
                 let training, test = Dataset.standardise (training, test)
                 training, None, test)
-        Optimiser = Optim.adam 1e-3
+        Optimiser = fun _ -> Optim.adam 1e-3
+        Augment = None
         BatchSize = 32
         Epochs = 10
         Classes = []

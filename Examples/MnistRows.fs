@@ -29,7 +29,8 @@ let private recipe name (layer: unit -> Layer) =
                 >=> lastState ()
                 >=> dense (10, weights = Init.fanInUniform, biases = Init.fanInUniform)
         Load = load
-        Optimiser = Optim.adam 1e-3
+        Optimiser = fun _ -> Optim.adam 1e-3
+        Augment = None
         BatchSize = 64
         Epochs = 2
         Classes = []

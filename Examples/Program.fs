@@ -59,6 +59,8 @@ let private options =
         "--json", "FILE", "writes the results there", (fun value settings -> Some { settings with Json = Some value })
     ]
 
+let private augmentable = String.concat ", " CifarNetworks.augmentable
+
 let private usage () =
     let lines =
         [
@@ -71,6 +73,7 @@ let private usage () =
             for name, value, about, _ in options do
                 $"""  {name + " " + value, -16} {about}"""
             "  --small          a tenth of the data and two epochs"
+            $"  --augment        data augmentation, a schedule and more epochs: {augmentable}"
         ]
 
     String.concat Environment.NewLine lines
@@ -84,6 +87,7 @@ let rec private parse settings arguments =
     match arguments with
     | [] -> Ok settings
     | "--small" :: rest -> parse { settings with Small = true } rest
+    | "--augment" :: rest -> parse { settings with Augment = true } rest
     | name :: rest ->
         match options |> List.tryFind (fun (option, _, _, _) -> option = name), rest with
         | None, _ -> Error $"examples: the option must be one of those below; got '{name}'."
@@ -121,6 +125,7 @@ let main arguments =
             Seed = 1L
             Threads = Threads.Count
             Small = false
+            Augment = false
             Json = None
         }
 
@@ -134,4 +139,6 @@ let main arguments =
         match experiments |> List.tryFind (fun experiment -> experiment.Name = name), parse settings rest with
         | None, _ -> refuse $"examples: the name must be one of those below; got '{name}'."
         | _, Error reason -> refuse reason
+        | Some _, Ok settings when settings.Augment && not (List.contains name CifarNetworks.augmentable) ->
+            refuse $"examples: --augment goes with {augmentable}; got '{name}'."
         | Some experiment, Ok settings -> run experiment settings

@@ -55,7 +55,8 @@ let tests =
                 refused [ "mnist-adam"; "--epoch"; "3" ] [ "'--epoch'"; "--epochs" ]
                 refused [ "mnist-adam"; "--epochs" ] [ "--epochs needs a value" ]
                 refused [ "mnist-adam"; "--epochs"; "0" ] [ "'0'" ]
-                refused [ "mnist-adam"; "--threads"; "two" ] [ "'two'" ])
+                refused [ "mnist-adam"; "--threads"; "two" ] [ "'two'" ]
+                refused [ "mnist-adam"; "--augment" ] [ "cifar-vgg"; "'mnist-adam'" ])
 
             testCase "a damaged data file is refused in one sentence" (fun () ->
                 inFolder (fun folder ->
