@@ -9,7 +9,10 @@ let private say (line: string) = Console.Out.WriteLine line
 /// What the program does besides running the laws: a name, what it says of itself, and the way from the remaining
 /// arguments to the exit code.
 let private verbs: (string * string * (string[] -> int)) list =
-    [ "golden", "DIR: the reference files of a folder", Golden.Golden.run ]
+    [
+        "golden", "DIR: the reference files of a folder", Golden.Golden.run
+        "guard", "every kernel with its buffers against unmapped pages (the guard tests' child)", GuardTests.run
+    ]
 
 /// All laws. The closing line is printed here, from the runner's summary, so that every runner ends alike.
 let private laws argv =

@@ -12,6 +12,10 @@ internal static unsafe partial class NativePages
 
     private static readonly bool Advises = OperatingSystem.IsLinux();
 
+    /// <summary>Set by tests that want every tensor and every buffer in memory of theirs, where the bytes before and behind it are out of reach: gives the
+    /// address of so many bytes and keeps them. Null in all other programs.</summary>
+    internal static Func<nint, nint>? Fenced;
+
     /// <summary>Memory with arbitrary content; <see cref="NativeMemory.AlignedFree"/> gives it back.</summary>
     internal static void* Allocate(nuint bytes)
     {

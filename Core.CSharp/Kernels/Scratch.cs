@@ -15,6 +15,7 @@ internal sealed unsafe class Scratch
     /// <summary>At least <paramref name="bytes"/> bytes of this thread's memory; the next call may hand out the same.</summary>
     internal static void* Get(nint bytes)
     {
+        if (NativePages.Fenced is { } fenced) return (void*)fenced(bytes);
         var mine = _mine ??= new Scratch();
         if (mine._bytes < (nuint)bytes)
         {
@@ -37,14 +38,26 @@ internal sealed unsafe class SharedScratch
     private static SharedScratch? _idle, _other;
 
     private nuint _bytes;
+    private readonly bool _borrowed;
 
     internal void* Pointer { get; private set; }
+
+    private SharedScratch() { }
+
+    // Another's memory: never kept, never freed.
+    private SharedScratch(void* pointer)
+    {
+        Pointer = pointer;
+        _borrowed = true;
+        GC.SuppressFinalize(this);
+    }
 
     ~SharedScratch() => NativeMemory.AlignedFree(Pointer);
 
     /// <summary>At least <paramref name="bytes"/> bytes; give them back with <see cref="Return"/>.</summary>
     internal static SharedScratch Rent(nint bytes)
     {
+        if (NativePages.Fenced is { } fenced) return new SharedScratch((void*)fenced(bytes));
         var memory = Interlocked.Exchange(ref _idle, null) ?? Interlocked.Exchange(ref _other, null) ?? new SharedScratch();
         if (memory._bytes < (nuint)bytes)
         {
@@ -59,6 +72,7 @@ internal sealed unsafe class SharedScratch
 
     internal static void Return(SharedScratch memory)
     {
+        if (memory._borrowed) return;
         if (Interlocked.CompareExchange(ref _idle, memory, null) is not null) Volatile.Write(ref _other, memory);
     }
 }

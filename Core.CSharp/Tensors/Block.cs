@@ -7,6 +7,8 @@ namespace Functional;
 /// the generation tells a tensor whether its block is still its own.</summary>
 internal sealed unsafe class Block
 {
+    internal const int Borrowed = -1;
+
     internal void* Pointer;
     internal readonly int SizeClass;
 
@@ -23,6 +25,14 @@ internal sealed unsafe class Block
     {
         SizeClass = sizeClass;
         Pointer = NativePages.Allocate((nuint)Pool.BytesOf(sizeClass));
+    }
+
+    /// <summary>Another's memory, which no pool takes.</summary>
+    internal Block(void* borrowed)
+    {
+        SizeClass = Borrowed;
+        Pointer = borrowed;
+        GC.SuppressFinalize(this);
     }
 
     // An unreachable block goes back to the pool, handle and all, instead of to the system.

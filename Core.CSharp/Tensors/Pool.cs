@@ -1,4 +1,5 @@
 using System.Numerics;
+using Functional.Kernels;
 
 namespace Functional;
 
@@ -74,7 +75,7 @@ internal static class Pool
     internal static Block Rent(long bytes)
     {
         var sizeClass = ClassOf(bytes);
-        var block = Free[sizeClass].Pop() ?? Allocate(sizeClass);
+        var block = NativePages.Fenced is { } fenced ? Borrow(fenced, bytes) : Free[sizeClass].Pop() ?? Allocate(sizeClass);
         block.Shared = false;
         Scope.Current?.Track(block);
         return block;
@@ -84,8 +85,10 @@ internal static class Pool
     {
         block.Generation++;
         block.Owner = null;
-        Free[block.SizeClass].Push(block);
+        if (block.SizeClass != Block.Borrowed) Free[block.SizeClass].Push(block);
     }
+
+    private static unsafe Block Borrow(Func<nint, nint> lend, long bytes) => new((void*)lend((nint)bytes));
 
     private static Block Allocate(int sizeClass)
     {

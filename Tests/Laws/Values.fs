@@ -252,7 +252,7 @@ let private layouts (x: Tensor) =
         [ reversed; gaps ]
 
 /// Outputs and, for float outputs, the pullback of a fixed cotangent.
-let private everything (op: Op) (x: Tensor[]) (draw: Draw) =
+let everything (op: Op) (x: Tensor[]) (draw: Draw) =
     let which = floats x
     let y = op.Apply x
     let f = functionOf op x which
@@ -293,7 +293,7 @@ let viewsAreCopies =
 let private needsDistinctColumns = set [ "svd" ]
 
 /// The last axis of every input that has the first one's length cycled to another length; None where the operation refuses it.
-let private stretched (sample: Drawn) (dtype: DType) length =
+let stretched (sample: Drawn) (dtype: DType) length =
     let last (t: Tensor) = if t.Rank = 0 then -1 else t.Shape[-1]
 
     match sample.Inputs |> Array.map last |> Array.tryFind (fun n -> n > 0) with
@@ -339,7 +339,7 @@ let private stretched (sample: Drawn) (dtype: DType) length =
                 None
 
 /// Around the widths of vectors in both dtypes.
-let private lengths = [ 0; 1; 7; 8; 9; 15; 16; 17; 19; 31; 32; 33; 35; 64; 67 ]
+let lengths = [ 0; 1; 7; 8; 9; 15; 16; 17; 19; 31; 32; 33; 35; 64; 67 ]
 
 let lengthsDoNotMatter =
     {
