@@ -5,6 +5,7 @@ open System
 open Expecto
 open FsCheck.FSharp
 open Functional
+open Functional.Fluent
 open type Functional.Layers
 
 let private key = Key.OfSeed 7L
@@ -709,6 +710,51 @@ let tests =
                     lines[6]
                     "46 parameters (184 B); each example 72 B of outputs, 80 flop"
                     "the sums: 8 + 4 + 4 + 2 elements")
+
+            testCase "what C# says makes the same network" (fun () ->
+                let fluent =
+                    Network
+                        .Input([| 2; 8; 8 |])
+                        .Conv(4, 3, pad = 1)
+                        .BatchNorm()
+                        .Relu()
+                        .Residual(fun inner -> inner.Conv(4, 3, pad = Padding.Same))
+                        .MaxPool(2)
+                        .Concat(
+                            [|
+                                Func<_, _>(fun (branch: Layer) -> branch.Conv(3, 1))
+                                Func<_, _>(fun (branch: Layer) -> branch.Tanh())
+                            |]
+                        )
+                        .Flatten()
+                        .Dense(5, weights = Weights.HeNormal)
+
+                let functional =
+                    input [ 2; 8; 8 ]
+                    >=> conv (4, kernel = 3, pad = 1)
+                    >=> batchNorm ()
+                    >=> relu
+                    >=> residual (conv (4, kernel = 3, pad = Same))
+                    >=> maxPool 2
+                    >=> concat [ conv (3, kernel = 1); tanh ]
+                    >=> flatten ()
+                    >=> dense (5, weights = Init.heNormal)
+
+                let values net =
+                    let parameters, state = Layer.init key net
+
+                    Tree.named parameters @ Tree.named state
+                    |> List.map (fun (name, value) -> name, value.ToDoubles())
+
+                Expect.equal (values fluent) (values functional) "paths and first values"
+                let x = key.Fold(5).Normal(Shape.Of [ 3; 2; 8; 8 ])
+
+                Expect.equal
+                    ((Layer.predict fluent (Layer.init key fluent) x).ToDoubles())
+                    ((Layer.predict functional (Layer.init key functional) x).ToDoubles())
+                    "outputs"
+
+                Expect.stringContains (string fluent) "LayerTests.fs:" "the line where it was written")
 
             testCase "flop are those of the products" (fun () ->
                 let check name (shape: int list) expected (layer: Layer) =

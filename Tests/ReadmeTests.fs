@@ -18,13 +18,20 @@ let tests =
                 Expect.stringContains (read "README.md") $"```fsharp\n{script}\n```" "the script")
 
             testCase "its C# lines are the sample's" (fun () ->
-                let readme, sample = read "README.md", read "Examples/CSharp/Program.cs"
+                let readme, sample = read "README.md", read "Examples/CSharp/Spirals.cs"
                 let from = readme.IndexOf "```csharp\nvar (points" + "```csharp\n".Length
                 let block = readme.Substring(from, readme.IndexOf("```", from) - from)
 
                 for line in block.Split '\n' do
                     if line.Trim() <> "// …" then
-                        Expect.stringContains sample line "the sample")
+                        Expect.stringContains sample (line.Trim()) "the sample"
+
+                let from = readme.IndexOf "```csharp\nvar network" + "```csharp\n".Length
+                let block = readme.Substring(from, readme.IndexOf("```", from) - from)
+                let sample = read "Examples/CSharp/CifarCnn.cs"
+
+                for line in block.Split '\n' do
+                    Expect.stringContains sample (line.Trim()) "the sample on the layer library")
 
             testCase "its operation is the source's" (fun () ->
                 let readme, source = read "README.md", read "Core.CSharp/Ops/Activations.cs"

@@ -1,60 +1,28 @@
-// Three spirals told apart by a small network, with the core alone: dotnet run -c Release --project Examples/CSharp
-using Functional;
+// The C# examples: dotnet run -c Release --project Examples/CSharp -- NAME [--data DIR] [--epochs N] [--seed N] [--small]
+using Functional.Examples;
+using Functional.Files;
 
-var (points, arms) = Spirals(perArm: 200, Key.OfSeed(1));
-var model = Mlp.Create(Key.OfSeed(2), inputs: 2, hidden: 64, outputs: 3);
-
-// Any record of tensors can be differentiated; the gradient is a record of the same type.
-var lossAndGradient = Diff.ValueAndGrad<Mlp>(m => Tensor.CrossEntropy(m.Apply(points), arms));
-
-for (var step = 1; step <= 1000; step++)
+var examples = new Dictionary<string, Action<Settings>>
 {
-    var (loss, gradient) = lossAndGradient(model);
-    model = model.Minus(gradient, rate: 0.5);
-    if (step % 200 == 0) Console.WriteLine($"step {step,4}   loss {loss.ToDouble():F4}   accuracy {Accuracy(model):P1}");
+    ["spirals"] = settings => Spirals.Run(settings),
+    ["cifar-cnn"] = settings => CifarCnn.Run(settings),
+    ["mnist-lstm"] = settings => MnistLstm.Run(settings),
+};
+
+var (name, options) = args is [var first, ..] && !first.StartsWith('-') ? (first, args[1..]) : ("spirals", args);
+if (!examples.TryGetValue(name, out var run))
+{
+    Console.Error.WriteLine($"examples: the name must be one of {string.Join(", ", examples.Keys)}; got '{name}'. Choose one of them.");
+    return 2;
 }
 
-double Accuracy(Mlp m) => m.Apply(points).ArgMax(1).Equal(arms).Cast(DType.Float32).Mean().ToDouble();
-
-// Points along arms that wind around the origin, and the arm of each.
-static (Tensor Points, Tensor Arms) Spirals(int perArm, Key key)
+try
 {
-    const int arms = 3;
-    var noise = key.Normal(Shape.Of(arms * perArm), 0, 0.1).ToArray<float>();
-    var points = new float[arms * perArm, 2];
-    var labels = new long[arms * perArm];
-    for (var i = 0; i < labels.Length; i++)
-    {
-        labels[i] = i % arms;
-        var radius = 0.1f + 0.9f * i / labels.Length;
-        var angle = 5 * radius + 2 * MathF.PI * labels[i] / arms + noise[i];
-        (points[i, 0], points[i, 1]) = (radius * MathF.Cos(angle), radius * MathF.Sin(angle));
-    }
-    return (Tensor.From(points), Tensor.From(labels));
+    run(Settings.Parse(options));
+    return 0;
 }
-
-internal sealed record Dense(Tensor Weight, Tensor Bias)
+catch (Exception error) when (error is ArgumentException or DataFormatException or IOException or UnauthorizedAccessException)
 {
-    public static Dense Create(Key key, int inputs, int outputs)
-    {
-        var bound = Math.Sqrt(6.0 / (inputs + outputs));
-        return new(key.Uniform(Shape.Of(inputs, outputs), -bound, bound), Tensor.Zeros(Shape.Of(outputs)));
-    }
-
-    public Tensor Apply(Tensor x, Activation activation = Activation.None) => Tensor.Linear(x, Weight, Bias, activation);
-
-    public Dense Minus(Dense gradient, double rate) => new(Weight - rate * gradient.Weight, Bias - rate * gradient.Bias);
-}
-
-internal sealed record Mlp(Dense First, Dense Second, Dense Output)
-{
-    public static Mlp Create(Key key, int inputs, int hidden, int outputs) => new(
-        Dense.Create(key.Fold("first"), inputs, hidden),
-        Dense.Create(key.Fold("second"), hidden, hidden),
-        Dense.Create(key.Fold("output"), hidden, outputs));
-
-    public Tensor Apply(Tensor x) => Output.Apply(Second.Apply(First.Apply(x, Activation.Relu), Activation.Relu));
-
-    public Mlp Minus(Mlp gradient, double rate) => new(
-        First.Minus(gradient.First, rate), Second.Minus(gradient.Second, rate), Output.Minus(gradient.Output, rate));
+    Console.Error.WriteLine(error.Message);
+    return 2;
 }
