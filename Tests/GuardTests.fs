@@ -5,8 +5,6 @@ module Functional.Tests.GuardTests
 #nowarn "9"
 
 open System
-open System.Diagnostics
-open System.IO
 open Expecto
 open FSharp.NativeInterop
 open Functional
@@ -83,20 +81,10 @@ let private dtypes = [ DType.Float32; DType.Float64 ]
 let private uniform (dtype: DType) (seed: int) (sizes: int list) =
     (Key.OfSeed 3L).Fold(seed).Uniform(Shape.Of sizes, -1.0, 1.0).Cast dtype
 
-/// Matrix products of every kind of tile, in all four ways in which the operands may lie; the last ones are packed.
-let private products =
+/// Matrix products in all four ways in which the operands may lie.
+let private productsOf sizes =
     seq {
-        for m, n, k in
-            [
-                for m in [ 1; 5; 6; 7; 13; 14; 15; 29 ] do
-                    for n in [ 1; 7; 8; 9; 15; 16; 17; 31; 33; 50 ] do
-                        m, n, 1 + (m * n) % 19
-                3, 4, 0
-                64, 10, 512
-                10, 64, 300
-                127, 333, 109
-                517, 523, 541
-            ] do
+        for m, n, k in sizes do
             for dtype in dtypes do
                 for way in [ "NN"; "TN"; "NT"; "TT" ] do
                     let operand seed rows columns transposed =
@@ -108,6 +96,22 @@ let private products =
                     applied $"matmul {way} {m}x{n}x{k} {dtype}" Products.Matmul (fun () ->
                         [| operand 1 m k (way[0] = 'T'); operand 2 k n (way[1] = 'T') |])
     }
+
+/// Every kind of tile.
+let private products =
+    productsOf
+        [
+            for m in [ 1; 5; 6; 7; 13; 14; 15; 29 ] do
+                for n in [ 1; 7; 8; 9; 15; 16; 17; 31; 33; 50 ] do
+                    m, n, 1 + (m * n) % 19
+            3, 4, 0
+            64, 10, 512
+            10, 64, 300
+            127, 333, 109
+        ]
+
+/// Too large for the caches: both operands are packed.
+let private packedProducts = productsOf [ 517, 523, 541 ]
 
 /// Images of the widths that choose between ways of cutting them into tiles.
 let private convolutions =
@@ -209,6 +213,7 @@ let private groups: (string * seq<Case>) list =
         for op in Registry.All do
             yield op.Name, drawn op
         yield "products of many sizes", products
+        yield "large products", packedProducts
         yield "convolutions of many widths", convolutions
         yield "copies in other orders", copies
         yield "random draws", draws
@@ -248,6 +253,14 @@ let private say (line: string) =
     Console.Out.WriteLine line
     Console.Out.Flush()
 
+let private checkGroup (name: string, cases) =
+    say $"running {name}"
+
+    try
+        Seq.iter check cases
+    with error ->
+        say $"wrong {name}: {error.Message.ReplaceLineEndings(string ' ')}"
+
 let private deliberate offset =
     check (applied "overstepping" (overstepping offset) (fun () -> [| uniform DType.Float64 1 [ 17 ] |]))
 
@@ -260,45 +273,17 @@ let run (arguments: string[]) =
     | [ "before" ] -> deliberate -1
     | [ "behind" ] -> deliberate 1
     | rest ->
-        let remaining =
-            match rest with
-            | [ "after"; name ] -> groups |> List.skipWhile (fun (n, _) -> n <> name) |> List.tail
-            | _ -> groups
-
-        for name, cases in remaining do
-            say $"running {name}"
-
-            try
-                Seq.iter check cases
-            with error ->
-                say $"wrong {name}: {error.Message.ReplaceLineEndings(string ' ')}"
+        match rest with
+        | [ "after"; name ] -> groups |> List.skipWhile (fun (n, _) -> n <> name) |> List.tail
+        | _ -> groups
+        |> List.iter checkGroup
 
         say "done"
         0
 
 // ---- the parent ----
 
-let private child (arguments: string list) =
-    let host = string Environment.ProcessPath
-
-    // Either the program itself or dotnet with the program as its first argument.
-    let arguments =
-        if Path.GetFileNameWithoutExtension host = "dotnet" then
-            Environment.GetCommandLineArgs()[0] :: "guard" :: arguments
-        else
-            "guard" :: arguments
-
-    let start =
-        ProcessStartInfo(host, arguments, RedirectStandardOutput = true, RedirectStandardError = true)
-
-    use started = Process.Start start |> nonNull
-    let errors = started.StandardError.ReadToEndAsync()
-
-    let lines =
-        started.StandardOutput.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries)
-
-    started.WaitForExit()
-    started.ExitCode, List.ofArray lines, errors.Result
+let private child arguments = Child.run ("guard" :: arguments)
 
 /// Goes on behind a group that killed the child, so that one mistake hides no other.
 let rec private failures arguments =
@@ -346,4 +331,13 @@ let tests =
                             NativePtr.set p (if side = Fence.AtItsStart then 5 else -1) 1f)
 
                     Expect.throws write "the write went unnoticed")
+        ]
+
+/// The groups that cut matrices and images into tiles, in this process.
+let tiles =
+    testList
+        "guard of tiles"
+        [
+            for name, cases in [ "products", products; "convolutions", convolutions ] do
+                testCase name (fun () -> Seq.iter check cases)
         ]
