@@ -266,13 +266,129 @@ type Optim =
             Init = fun parameters -> rules |> List.map (fun rule -> rule.Init parameters) |> Array.concat
             Direction = through rules
             InPlace = fused
+            Along =
+                if rules |> List.exists _.Along.IsSome then
+                    Some(fun paths -> Optim.chain (rules |> List.map (Optim.along paths)))
+                else
+                    None
         }
+
+    /// Parameters as they are: none takes a step.
+    static member frozen =
+        Rule.leafwise "frozen" [] (Some(fun _ _ _ _ -> ())) (fun _ g _ _ -> Tensor.Zeros(g.Shape, g.DType), [||])
+
+    /// A rule of its own for each group of parameters, given by a pattern of their paths as `Tree.matches` reads it; the first that
+    /// matches counts, and `otherwise` is for the others: `Optim.byPath [ "features", Optim.sgd 1e-4 ] (Optim.adam 1e-3)`.
+    static member byPath (groups: (string * Optimiser) list) (otherwise: Optimiser) : Optimiser =
+        let rules = [| yield! List.map snd groups; otherwise |]
+        let patterns = List.map fst groups
+        let most = rules |> Array.map _.Groups |> Array.max
+        let described = groups |> List.map (fun (pattern, rule) -> $"{pattern}: {rule.Name}")
+        let name = $"""byPath [ {String.concat "; " described} ] ({otherwise.Name})"""
+
+        let along (paths: string[]) =
+            patterns |> List.iter (Tree.refuseIdle "byPath" paths)
+
+            let owner (path: string) =
+                patterns
+                |> List.tryFindIndex (fun pattern -> Tree.matches pattern path)
+                |> Option.defaultValue patterns.Length
+
+            let owners = paths |> Array.map owner
+
+            let parts =
+                rules
+                |> Array.mapi (fun k rule ->
+                    let mine =
+                        [|
+                            for i in 0 .. paths.Length - 1 do
+                                if owners[i] = k then
+                                    i
+                        |]
+
+                    mine, Optim.along (mine |> Array.map (fun i -> paths[i])) rule)
+                |> Array.filter (fun (mine, _) -> mine.Length > 0)
+
+            let some mine (all: Tensor[]) =
+                mine |> Array.map (fun (i: int) -> all[i])
+
+            let momentsOf mine (rule: Optimiser) (moments: Tensor[][]) =
+                Array.init rule.Groups (fun k -> some mine moments[k])
+
+            let put (mine: int[]) (from: Tensor[]) (into: Tensor[]) =
+                mine |> Array.iteri (fun n i -> into[i] <- from[n])
+
+            let initial (parameters: Tensor[]) =
+                // A parameter whose rule keeps fewer moments than others has empty ones in their place.
+                let moments =
+                    Array.init most (fun _ -> parameters |> Array.map (fun p -> Tensor.Zeros(Shape.Of [ 0 ], p.DType)))
+
+                for mine, rule in parts do
+                    rule.Init(some mine parameters)
+                    |> Array.iteri (fun k first -> put mine first moments[k])
+
+                moments
+
+            let direction step gradients parameters moments =
+                let directions = Array.copy gradients
+                let after = moments |> Array.map Array.copy
+
+                for mine, rule in parts do
+                    let changed, next =
+                        rule.Direction step (some mine gradients) (some mine parameters) (momentsOf mine rule moments)
+
+                    put mine changed directions
+                    next |> Array.iteri (fun k next -> put mine next after[k])
+
+                directions, after
+
+            let take step gradients parameters moments =
+                for mine, rule in parts do
+                    rule.Take step (some mine gradients) (some mine parameters) (momentsOf mine rule moments)
+
+            {
+                Name = name
+                Groups = most
+                Init = initial
+                Direction = direction
+                InPlace = Some take
+                Along = None
+            }
+
+        let nowhere () =
+            invalidOp
+                "byPath: the paths of the parameters must be known; got tensors without names. Step a Tree, or bind the rule with Optim.along."
+
+        {
+            Name = name
+            Groups = most
+            Init = fun _ -> nowhere ()
+            Direction = fun _ _ _ _ -> nowhere ()
+            InPlace = Some(fun _ _ _ _ -> nowhere ())
+            Along = Some along
+        }
+
+    /// A rule for the parameters that a pattern means, before a method; the gradients of the others go through unchanged:
+    /// `Optim.chain [ Optim.only "*weight" (Penalty.l1 1e-4); Optim.adam 1e-3 ]`.
+    static member only (pattern: string) (rule: Optimiser) : Optimiser =
+        Optim.byPath [ pattern, rule ] (Optim.chain [])
+
+    /// The rule for parameters of these paths, in their order. `Train.fit`, and steps on a `Tree`, bind their rule themselves.
+    static member along (paths: string[]) (rule: Optimiser) : Optimiser =
+        match rule.Along with
+        | Some along -> along paths
+        | None -> rule
+
+    static member private bind(rule: Optimiser, tree: obj) =
+        match tree with
+        | :? Tree<Tensor> as tree -> Optim.along (Tree.named tree |> List.map fst |> Array.ofList) rule
+        | _ -> rule
 
     /// The state before the first step, for any tree of tensors.
     static member init (rule: Optimiser) (tree: 'P) =
         {
             Step = 0
-            Moments = rule.Init(Trees.leaves tree)
+            Moments = Optim.bind(rule, tree).Init(Trees.leaves tree)
         }
 
     /// One step on any tree of tensors, given its gradient: a new tree and a new state. Nothing is changed in place.
@@ -284,7 +400,8 @@ type Optim =
                 (nameof gradient)
                 $"{rule.Name}: one gradient per parameter is needed; got {gradients.Length} and {parameters.Length}. Differentiate with respect to this tree."
 
-        let parameters, moments = rule.Update state.Step gradients parameters state.Moments
+        let parameters, moments =
+            Optim.bind(rule, tree).Update state.Step gradients parameters state.Moments
 
         Trees.rebuild tree parameters,
         {

@@ -19,12 +19,29 @@ type Optimiser =
         /// Step → gradients → parameters → moments: the same step taken in place, in one pass, on contiguous memory that belongs to
         /// the caller alone. None where there is no such form.
         InPlace: (int -> Tensor[] -> Tensor[] -> Tensor[][] -> unit) option
+        /// The paths of the parameters → the rule for just these parameters. None of a rule that treats all paths alike.
+        Along: (string[] -> Optimiser) option
     }
 
     /// Step (from 0) → gradients → parameters → moments → new parameters and moments.
     member rule.Update step gradients parameters moments =
         let directions, moments = rule.Direction step gradients parameters moments
         Array.map2 (fun (p: Tensor) (u: Tensor) -> p - u) parameters directions, moments
+
+    /// Step (from 0) → gradients → parameters → moments: overwrites parameters and moments, which are contiguous and belong to the
+    /// caller alone.
+    member internal rule.Take step gradients (parameters: Tensor[]) (moments: Tensor[][]) =
+        match rule.InPlace with
+        | Some take -> take step gradients parameters moments
+        | None ->
+            Memory.Tidy(
+                Action(fun () ->
+                    let next, nextMoments = rule.Update step gradients parameters moments
+                    Array.iter2 (fun source target -> Pointwise.Copy(source, target)) next parameters
+
+                    for k in 0 .. moments.Length - 1 do
+                        Array.iter2 (fun source target -> Pointwise.Copy(source, target)) nextMoments[k] moments[k])
+            )
 
 /// Where an optimisation stands: how many steps were taken, and the moments.
 [<NoEquality; NoComparison>]
@@ -57,6 +74,7 @@ module internal Rule =
 
                     directions, Array.init first.Length (fun k -> after |> Array.map (Array.item k))
             InPlace = fused
+            Along = None
         }
 
     /// A rule that only changes gradients.
@@ -163,6 +181,7 @@ module Clip =
             Init = fun _ -> [||]
             Direction = direction
             InPlace = None
+            Along = None
         }
 
     /// Every element of every gradient within −largest … largest.

@@ -1,5 +1,7 @@
 namespace Functional
 
+open System.Text.RegularExpressions
+
 /// A named, ordered, immutable tree: parameters, state, gradients and moments are all of this shape.
 type Tree<'T> =
     | Leaf of 'T
@@ -111,3 +113,18 @@ module Tree =
         | None ->
             let names = named tree |> List.map fst |> String.concat ", "
             invalidArg (nameof path) $"tree: the path must name a leaf; got '{path}' and {names}. Choose one of them."
+
+    /// Whether a pattern means a path: the path itself or something it is under, where `*` stands for any letters. "features" means
+    /// "features.dense.weight", "*bias" every bias, "dense*.weight" the weights of several layers.
+    let matches (pattern: string) (path: string) =
+        let letters = Regex.Escape(pattern).Replace(@"\*", ".*")
+        Regex.IsMatch(path, @$"^{letters}(\.|$)", RegexOptions.CultureInvariant)
+
+    /// Refuses a pattern that means none of the paths: it is misspelt.
+    let internal refuseIdle op (paths: string seq) (pattern: string) =
+        if not (paths |> Seq.exists (matches pattern)) then
+            let paths = String.concat ", " paths
+
+            invalidArg
+                (nameof pattern)
+                $"{op}: the pattern must mean a parameter; got '{pattern}' and the paths {paths}. Choose from them; * stands for any letters."

@@ -138,6 +138,9 @@ public readonly record struct Key
         if (!dtype.IsFloat()) throw Shape.Refuse(op, "the dtype must be float32 or float64", dtype.Text(), "Draw Integers or Bernoulli instead");
     }
 
+    /// <summary>All of its bits as 32 digits: keys are equal where these are.</summary>
+    internal string Digits => $"{_key:x16}{_stream:x16}";
+
     /// <summary>A few digits that tell keys apart.</summary>
     public override string ToString() => $"key {_key ^ BitOperations.RotateLeft(_stream, 1):x16}";
 
