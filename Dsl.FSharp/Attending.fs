@@ -23,6 +23,7 @@ let private parameter fans sizes initialiser =
             Fans = fans
             Initialiser = initialiser
             IsTrained = true
+            Regularisers = []
         }
 
 /// Tokens are whole numbers, whatever they come as.

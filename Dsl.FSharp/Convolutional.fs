@@ -19,6 +19,7 @@ let private parameter fans shape initialiser =
             Fans = fans
             Initialiser = initialiser
             IsTrained = true
+            Regularisers = []
         }
 
 let private withBias bias weight biases =

@@ -459,6 +459,43 @@ module Layer =
         | Chain -> chain (layer.Parts |> List.map freeze)
         | _ -> freeze layer
 
+    /// The same layer, where the values of a regulariser for the parameters that a pattern means are added to the loss in training; the pattern
+    /// is read as by `Tree.matches` and sees the layer's own paths: `net |> withRegulariser "*weight" (Regulariser.l2 1e-4)`.
+    let withRegulariser (pattern: string) (regulariser: Regulariser) (layer: Layer) : Layer =
+        let refuseIdle (parameters: Tree<Parameter>) =
+            Tree.refuseIdle "withRegulariser" (Tree.named parameters |> List.map fst) pattern
+
+        let add prefix parameters =
+            parameters
+            |> Tree.mapPath (fun path parameter ->
+                if Tree.matches pattern (prefix + path) then
+                    { parameter with
+                        Regularisers = regulariser :: parameter.Regularisers
+                    }
+                else
+                    parameter)
+
+        match layer.Form with
+        | Chain ->
+            // Composing takes a chain apart, so each part carries its own.
+            layer.Input
+            |> Option.iter (fun input -> refuseIdle (facts layer input).Parameters)
+
+            List.zip (distinct layer.Parts) layer.Parts
+            |> List.map (fun (name, part) ->
+                { part with
+                    Parameters = part.Parameters >> add $"{name}."
+                })
+            |> chain
+        | _ ->
+            { layer with
+                Parameters =
+                    fun input ->
+                        let parameters = layer.Parameters input
+                        refuseIdle parameters
+                        add "" parameters
+            }
+
     // ---- the table ----
 
     let private countOf (tree: Tree<Parameter>) =

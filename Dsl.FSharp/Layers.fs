@@ -115,6 +115,7 @@ type Layers private () =
                         Fans = fans
                         Initialiser = initialiser
                         IsTrained = true
+                        Regularisers = []
                     }
 
             Node
@@ -631,6 +632,11 @@ type Layers private () =
 
     /// The same layer, whose parameters no optimiser changes.
     static member frozen(layer: Layer) : Layer = Layer.frozen layer
+
+    /// Adds the values of a regulariser for the parameters that a pattern means to the loss in training:
+    /// `dense 10 |> withRegulariser "weight" (Regulariser.l2 1e-4)`. The pattern is read as by `Tree.matches`; the losses that are shown leave them out.
+    static member withRegulariser (pattern: string) (regulariser: Regulariser) (layer: Layer) : Layer =
+        Layer.withRegulariser pattern regulariser layer
 
     /// Passes x on and shows it to an observer.
     static member tap

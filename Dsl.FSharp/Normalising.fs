@@ -10,6 +10,7 @@ let private parameter shape initialiser =
             Fans = { In = 1; Out = 1 }
             Initialiser = initialiser
             IsTrained = true
+            Regularisers = []
         }
 
 let private gainAndBias affine shape =
@@ -77,6 +78,7 @@ let batch place momentum epsilon affine =
                 Fans = { In = 1; Out = 1 }
                 Initialiser = initialiser
                 IsTrained = false
+                Regularisers = []
             }
 
     let state input =

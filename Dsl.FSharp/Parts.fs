@@ -26,6 +26,8 @@ type Parameter =
         Initialiser: Initialiser
         /// False of what an optimiser must leave alone.
         IsTrained: bool
+        /// Added to the loss in training.
+        Regularisers: Regulariser list
     }
 
 /// mode → parameters → state → x → y * new state. The first axis of x and y is the batch.

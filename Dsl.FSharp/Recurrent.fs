@@ -43,6 +43,7 @@ let recurrent name place gates units weights (run: Run) =
                     Fans = { In = units; Out = units }
                     Initialiser = weights
                     IsTrained = true
+                    Regularisers = []
                 }
 
         Node
