@@ -400,6 +400,11 @@ type Tally(metrics: Metric list) =
                 | None -> Some batch
                 | Some before -> Some(metrics[i].Join before batch)
 
+    /// What the batches say so far, metric by metric; None before the first.
+    member internal _.Sums
+        with get () = Array.copy sums
+        and set (values: float[] option[]) = Array.blit values 0 sums 0 sums.Length
+
     /// Forgets all batches.
     member _.Clear() = Array.fill sums 0 sums.Length None
 

@@ -283,7 +283,10 @@ type Optim =
         let rules = [| yield! List.map snd groups; otherwise |]
         let patterns = List.map fst groups
         let most = rules |> Array.map _.Groups |> Array.max
-        let described = groups |> List.map (fun (pattern, rule) -> $"{pattern}: {rule.Name}")
+
+        let described =
+            groups |> List.map (fun (pattern, rule) -> $"{pattern}: {rule.Name}")
+
         let name = $"""byPath [ {String.concat "; " described} ] ({otherwise.Name})"""
 
         let along (paths: string[]) =

@@ -18,6 +18,23 @@ type Epoch =
         Examples: int
     }
 
+    /// A metric of the training data by its name.
+    member epoch.Metric(name: string) = Epoch.Find(name, epoch.Metrics)
+
+    /// A metric of the validation data by its name.
+    member epoch.Validation(name: string) =
+        Epoch.Find(name, epoch.ValidationMetrics)
+
+    static member private Find(name, values) =
+        match List.tryFind (fst >> (=) name) values with
+        | Some(_, value) -> value
+        | None ->
+            let names = values |> List.map fst |> String.concat ", "
+
+            invalidArg
+                (nameof name)
+                $"epoch: the name must be that of a metric; got '{name}' and the metrics [{names}]. Ask for it with report, and validate for its value in validation."
+
 /// Who is told how training goes.
 type Observer =
     {

@@ -5,6 +5,10 @@ open Functional.Autodiff
 
 /// Training step by step, on copies of the parameters and moments that belong to it alone and are updated in place:
 /// a steady step takes no new tensor memory. `Train.fit` is a loop around it.
+///
+/// With `parts` above 1 each batch goes through in so many parts, one after the other, whose gradients add up to that of the whole: memory for a part
+/// serves a batch of any size. With `average` the parameters to use are the mean of those after every step, the latest counting most:
+/// the weight of a step falls by this factor with each further one (Polyak and Juditsky, 1992, with decaying weights).
 [<Sealed>]
 type Trainer
     (
@@ -13,8 +17,22 @@ type Trainer
         network: Layer,
         key: Key,
         metrics: Metric list,
-        input: Shape
+        input: Shape,
+        ?parts: int,
+        ?average: float
     ) =
+    let parts = defaultArg parts 1
+
+    do
+        if parts < 1 then
+            invalidArg (nameof parts) $"trainer: a batch has at least 1 part; got {parts}. Give a positive number."
+
+        match average with
+        | Some share when not (share >= 0.0 && share < 1.0) ->
+            invalidArg
+                (nameof average)
+                $"trainer: the average's factor must lie in [0, 1); got {share}. Give 0.99, say."
+        | _ -> ()
 
     let copyOf (tensor: Tensor) =
         let copy = Tensor.Allocate(tensor.DType, tensor.Shape)
@@ -30,14 +48,36 @@ type Trainer
     let all = parameterTree |> Tree.leaves |> Array.map copyOf
     let state = stateTree |> Tree.leaves |> Array.map copyOf
 
-    let learns = network.Parameters input |> Tree.leaves |> Array.map _.IsTrained
+    let declared = network.Parameters input |> Tree.leaves
+    let learns = declared |> Array.map _.IsTrained
 
-    let trained =
+    let only (values: 'T[]) =
         [|
             for i in 0 .. all.Length - 1 do
                 if learns[i] then
-                    all[i]
+                    values[i]
         |]
+
+    let trained = only all
+    let paths = Tree.named parameterTree |> List.map fst |> Array.ofList
+    let optimiser = Optim.along (only paths) optimiser
+
+    let regularisers =
+        [|
+            for i in 0 .. all.Length - 1 do
+                if learns[i] then
+                    for regulariser in declared[i].Regularisers do
+                        i, regulariser
+        |]
+
+    let averaged =
+        match average with
+        | Some _ -> Array.map copyOf trained
+        | None -> [||]
+
+    // Gradients of the parts so far, and the state before the first part.
+    let gathered = if parts > 1 then Array.map copyOf trained else [||]
+    let stateBefore = if parts > 1 then Array.map copyOf state else [||]
 
     let moments = optimiser.Init trained |> Array.map (Array.map copyOf)
     let stateNow = Tree.rebuild stateTree state
@@ -49,10 +89,16 @@ type Trainer
     let savedTrained = Array.map copyOf trained
     let savedMoments = moments |> Array.map (Array.map copyOf)
     let savedState = Array.map copyOf state
+    let savedAverage = Array.map copyOf averaged
 
     // What the differentiated function closes over; one delegate serves every step.
     let mutable x = Unchecked.defaultof<Tensor>
     let mutable y = Unchecked.defaultof<Tensor>
+    let mutable part = 0
+
+    let stepKey () =
+        let key = key.Fold steps
+        if parts = 1 then key else key.Fold part
 
     let forward (leaves: Tensor[]) =
         let leaves =
@@ -69,70 +115,190 @@ type Trainer
                         all[i])
 
         let prediction, newState =
-            network.Apply (Mode.Train(key.Fold steps)) (Tree.rebuild parameterTree leaves) stateNow x
+            network.Apply (Mode.Train(stepKey ())) (Tree.rebuild parameterTree leaves) stateNow x
 
-        loss prediction y, prediction, newState
+        let loss = loss prediction y
+
+        let penalised =
+            (loss, regularisers)
+            ||> Array.fold (fun total (i, regulariser) -> total + regulariser leaves[i])
+
+        struct (penalised, loss, prediction, newState)
 
     let differentiated =
         Func<Tensor[], struct (Tensor * Tensor[])>(fun leaves ->
-            let value, prediction, newState = forward leaves
+            let struct (penalised, loss, prediction, newState) = forward leaves
 
-            struct (value,
-                    (if state.Length = 0 then
-                         [| prediction |]
-                     else
-                         Array.append [| prediction |] (Tree.leaves newState))))
+            struct (penalised,
+                    [|
+                        prediction
+                        if regularisers.Length > 0 then
+                            loss
+                        if state.Length > 0 then
+                            yield! Tree.leaves newState
+                    |]))
 
-    let update gradients =
-        match optimiser.InPlace with
-        | Some step -> step steps gradients trained moments
-        | None ->
-            let next, nextMoments = optimiser.Update steps gradients trained moments
-            copyInto next trained
+    /// The mean moves by the share that the latest parameters have in it; the first are the mean of themselves.
+    let updateAverage (share: float) =
+        if steps = 1 then
+            copyInto trained averaged
+        else
+            let weight = (1.0 - share) / (1.0 - Math.Pow(share, float steps))
 
-            for i in 0 .. moments.Length - 1 do
-                copyInto nextMoments[i] moments[i]
+            Memory.Tidy(
+                Action(fun () ->
+                    let differences = Array.map2 (fun (mean: Tensor) p -> mean - p) averaged trained
+                    Steps.Sgd(averaged, differences, weight, 0.0))
+            )
 
-    let save () =
+    let save (stateThen: Tensor[]) =
         copyInto trained savedTrained
         Array.iter2 copyInto moments savedMoments
-        copyInto state savedState
+        copyInto stateThen savedState
+        copyInto averaged savedAverage
         savedAt <- steps
 
     let restore () =
         copyInto savedTrained trained
         Array.iter2 copyInto savedMoments moments
         copyInto savedState state
+        copyInto savedAverage averaged
         steps <- savedAt
 
     let mutable lossNow = nan
 
+    /// The gradients of what x and y hold, and the state after it.
+    let differentiate () =
+        let struct (value, gradients, auxiliary) =
+            Diff.ValueAndGrad(differentiated, trained)
+
+        let total = value.ToDouble()
+        let isPenalised = regularisers.Length > 0
+
+        lossNow <-
+            if isPenalised && Double.IsFinite total then
+                auxiliary[1].ToDouble()
+            else
+                total
+
+        if Double.IsFinite lossNow then
+            tally.Add(auxiliary[0], y)
+
+        struct (gradients, auxiliary[(if isPenalised then 2 else 1) ..])
+
+    /// The update, once the loss is known to be finite.
+    let advance stateThen gradients =
+        if steps % 256 = 0 then
+            save stateThen
+
+        optimiser.Take steps gradients trained moments
+        steps <- steps + 1
+        average |> Option.iter updateAverage
+
     let run =
         Action(fun () ->
-            let struct (value, gradients, auxiliary) =
-                Diff.ValueAndGrad(differentiated, trained)
-
-            lossNow <- value.ToDouble()
+            let struct (gradients, newState) = differentiate ()
 
             if Double.IsFinite lossNow then
-                tally.Add(auxiliary[0], y)
+                advance state gradients
+                copyInto newState state)
 
-                if steps % 256 = 0 then
-                    save ()
+    /// The examples of a part, and their share of the batch.
+    let choosePart (inputs: Tensor) (targets: Tensor) k =
+        let n = inputs.Shape[0]
 
-                update gradients
+        let from, stop =
+            int (int64 k * int64 n / int64 parts), int (int64 (k + 1) * int64 n / int64 parts)
 
-                if state.Length > 0 then
-                    copyInto auxiliary[1..] state
+        part <- k
+        x <- inputs.Slice(0, from, stop)
+        y <- targets.Slice(0, from, stop)
+        float (stop - from) / float n
 
-                steps <- steps + 1)
+    let runParts (inputs: Tensor) (targets: Tensor) =
+        copyInto state stateBefore
+        let mutable total = 0.0
+        let mutable first = true
+
+        for k in 0 .. parts - 1 do
+            if Double.IsFinite total then
+                Memory.Tidy(
+                    Action(fun () ->
+                        let share = choosePart inputs targets k
+
+                        if share > 0.0 then
+                            let struct (gradients, newState) = differentiate ()
+                            copyInto newState state
+                            total <- total + share * lossNow
+
+                            for i in 0 .. gathered.Length - 1 do
+                                let gradient = share * gradients[i]
+
+                                if first then
+                                    Pointwise.Copy(gradient, gathered[i])
+                                else
+                                    Pointwise.Accumulate(gradient, gathered[i])
+
+                            first <- false)
+                )
+
+        lossNow <- total
+
+        if Double.IsFinite total then
+            advance stateBefore gathered
+        else
+            copyInto stateBefore state
+
+    /// The parameters to use: with an average, that.
+    let useful () =
+        if averaged.Length = 0 then
+            all
+        else
+            let mutable next = -1
+
+            Array.init all.Length (fun i ->
+                if learns[i] then
+                    next <- next + 1
+                    averaged[next]
+                else
+                    all[i])
+
+    // What a checkpoint holds: what it must fit, prefixes, and tensors by name.
+    let stored: (string * (string * (string * Tensor) list) list) list =
+        let named paths tensors =
+            List.zip (List.ofArray paths) (List.ofArray tensors)
+
+        [
+            "network", [ "parameters.", named paths all; "state.", Tree.named stateNow ]
+            "optimiser",
+            [
+                "moments.",
+                [
+                    for k in 0 .. moments.Length - 1 do
+                        for path, moment in named (only paths) moments[k] do
+                            $"{k}.{path}", moment
+                ]
+            ]
+            "plan",
+            [
+                "average.",
+                (if averaged.Length = 0 then
+                     []
+                 else
+                     named (only paths) averaged)
+            ]
+        ]
 
     /// Forward, loss, backward and update for one batch. The loss and the metrics are those before the update.
     /// A loss that is not finite changes nothing.
     member _.Step(inputs: Tensor, targets: Tensor) : float =
-        x <- inputs
-        y <- targets
-        Memory.Tidy run
+        if parts = 1 then
+            x <- inputs
+            y <- targets
+            Memory.Tidy run
+        else
+            Memory.Tidy(Action(fun () -> runParts inputs targets))
+
         lossNow
 
     /// The steps taken.
@@ -141,15 +307,42 @@ type Trainer
     /// The metrics of the steps since it was cleared.
     member _.Tally = tally
 
-    /// A copy of the parameters as they are.
-    member _.Parameters = Tree.rebuild parameterTree (Array.map copyOf all)
+    /// A copy of the parameters as they are, or of their average where one was asked for.
+    member _.Parameters = Tree.rebuild parameterTree (Array.map copyOf (useful ()))
 
     /// A copy of the state as it is.
     member _.State = Tree.rebuild stateTree (Array.map copyOf state)
 
+    /// All that training has changed, by name; with the number of steps it is all that the next step needs.
+    member internal _.Tensors: (string * Tensor) list =
+        [
+            for _, groups in stored do
+                for prefix, tensors in groups do
+                    for name, tensor in tensors do
+                        prefix + name, tensor
+        ]
+
+    /// Refuses a checkpoint of another network.
+    member internal _.CheckNetwork(checkpoint: CheckpointContent) =
+        let what, groups = stored.Head
+        checkpoint |> Checkpoint.refuseOther what groups
+
+    /// Goes on from the tensors of a checkpoint.
+    member internal _.Restore(checkpoint: CheckpointContent, step: int) =
+        for what, groups in stored do
+            checkpoint |> Checkpoint.refuseOther what groups
+
+        for _, groups in stored do
+            for prefix, tensors in groups do
+                for name, tensor in tensors do
+                    Pointwise.Copy(Checkpoint.tensor (prefix + name) checkpoint, tensor)
+
+        steps <- step
+        save state
+
     /// The mean loss and the metrics of a dataset in inference, in batches.
     member _.Evaluate(data: Dataset, batchSize: int) : float * (string * float) list =
-        let parameters = Tree.rebuild parameterTree all
+        let parameters = Tree.rebuild parameterTree (useful ())
         let counted = Tally metrics
         let total = ref 0.0
 
@@ -170,23 +363,30 @@ type Trainer
     member trainer.Diagnose(batch: int -> Tensor * Tensor) : NonFiniteException option =
         let failed = steps
 
-        let watch step (f: Tensor[] -> Tensor[]) =
+        let watchPart inputs targets (f: Tensor[] -> Tensor[]) k =
             try
-                let inputs, targets = batch step
-                y <- targets
+                if choosePart inputs targets k > 0.0 then
+                    let inputs = x
 
-                // The inputs are watched, too: a layer may spoil them before any parameter is met.
-                let all (watched: Tensor[]) =
-                    x <- Array.last watched
-                    f watched[.. watched.Length - 2]
+                    // The inputs are watched, too: a layer may spoil them before any parameter is met.
+                    let all (watched: Tensor[]) =
+                        x <- Array.last watched
+                        f watched[.. watched.Length - 2]
 
-                Memory.Tidy(Action(fun () -> Debug.Finite(Func<_, _> all, Array.append trained [| inputs |]) |> ignore))
+                    Memory.Tidy(
+                        Action(fun () -> Debug.Finite(Func<_, _> all, Array.append trained [| inputs |]) |> ignore)
+                    )
+
                 None
             with :? NonFiniteException as error ->
                 Some error
 
+        let watch step f =
+            let inputs, targets = batch step
+            List.tryPick (watchPart inputs targets f) [ 0 .. parts - 1 ]
+
         let value (leaves: Tensor[]) =
-            let value, _, _ = forward leaves
+            let struct (value, _, _, _) = forward leaves
             [| value |]
 
         if savedAt < 0 then
@@ -200,7 +400,7 @@ type Trainer
             while steps < failed - 1 && Double.IsFinite lossAgain do
                 lossAgain <- trainer.Step(batch steps)
 
-            save ()
+            save state
 
             let gradient (leaves: Tensor[]) =
                 let struct (_, gradients) =

@@ -121,6 +121,7 @@ let private fusedRules =
         "adamW", Optim.adamW (rate, decay = 0.1)
         "chain", Optim.chain [ Clip.globalNorm 1.0; Penalty.l1 0.1; Optim.adam rate ]
         "chain of methods", Optim.chain [ Optim.momentum 0.5; Optim.adam rate ]
+        "frozen", Optim.frozen
     ]
 
 let private inPlaceIsPure (rule: Optimiser) (case: Case) =
@@ -341,6 +342,124 @@ let private chains =
             property "of none steps by the gradient" (fun draw -> sameSteps (Optim.chain []) (Optim.sgd 1.0) draw)
         ]
 
+let private paths =
+    [| "features.dense.weight"; "features.dense.bias"; "head.weight" |]
+
+let private leaves =
+    [|
+        Tensor.From [| 1.0; -2.0; 3.0 |]
+        Tensor.From [| 0.5 |]
+        Tensor.From [| 4.0f; -1.0f |]
+    |]
+
+let private slopes (parameters: Tensor[]) =
+    parameters |> Array.mapi (fun i p -> float (i + 1) * p + 0.25)
+
+/// The parameters after a few steps, pure or in place.
+let private walk isInPlace (rule: Optimiser) (start: Tensor[]) =
+    if isInPlace then
+        let mine = start |> Array.map copy
+        let moments = rule.Init mine |> Array.map (Array.map copy)
+
+        for step in 0..3 do
+            rule.InPlace.Value step (slopes mine) mine moments
+
+        mine
+    else
+        let mutable p = start
+        let mutable m = rule.Init start
+
+        for step in 0..3 do
+            let p', m' = rule.Update step (slopes p) p m
+            p <- p'
+            m <- m'
+
+        p
+
+let private groups =
+    let rule =
+        Optim.byPath
+            [ "head", Optim.adam 0.1; "*bias", Optim.frozen ]
+            (Optim.chain [ Penalty.l2 0.1; Optim.momentum 0.05 ])
+
+    let alone = Optim.chain [ Penalty.l2 0.1; Optim.momentum 0.05 ]
+
+    testList
+        "by path"
+        [
+            for isInPlace in [ false; true ] do
+                let way = if isInPlace then "in place" else "pure"
+
+                testCase $"every parameter takes the steps of its own rule, {way}" (fun () ->
+                    let found = walk isInPlace (Optim.along paths rule) leaves
+                    // The slopes of a parameter depend on its place.
+                    let expected rule i = (walk isInPlace rule leaves)[i]
+                    identical "first group" (expected (Optim.adam 0.1) 2) found[2]
+                    identical "frozen" leaves[1] found[1]
+                    identical "others" (expected alone 0) found[0])
+
+                testCase $"only leaves the other gradients as they are, {way}" (fun () ->
+                    let rule = Optim.chain [ Optim.only "features" (Penalty.l1 0.5); Optim.sgd 0.1 ]
+                    let found = walk isInPlace (Optim.along paths rule) leaves
+                    let all = walk isInPlace (Optim.chain [ Penalty.l1 0.5; Optim.sgd 0.1 ]) leaves
+                    let none = walk isInPlace (Optim.sgd 0.1) leaves
+                    Array.iter2 (identical "with and without") [| all[0]; all[1]; none[2] |] found)
+
+            testCase "a tree binds its rule itself" (fun () ->
+                let tree =
+                    Node [ "features", Node [ "weight", Leaf leaves[0] ]; "head", Leaf leaves[2] ]
+
+                let rule = Optim.byPath [ "head", Optim.sgd 1.0 ] Optim.frozen
+                let next, state = Optim.step rule tree tree (Optim.init rule tree)
+                Expect.equal state.Step 1 "steps"
+                identical "frozen" leaves[0] (Tree.find "features.weight" next)
+                Expect.equal ((Tree.find "head" next).ToDoubles()) [| 0.0; 0.0 |] "a step of all there is")
+
+            testCase "the first pattern that matches counts" (fun () ->
+                let rule =
+                    Optim.byPath [ "*weight", Optim.frozen; "features", Optim.sgd 1.0 ] (Optim.sgd 0.5)
+
+                let found = walk false (Optim.along paths rule) leaves
+                identical "weight" leaves[0] found[0]
+                let all = walk false (Optim.sgd 1.0) leaves
+                identical "bias" all[1] found[1]
+                identical "weight" leaves[2] found[2])
+
+            testCase "a pattern that means nothing, and leaves without names, are refused" (fun () ->
+                let message f =
+                    try
+                        f () |> ignore
+                        failtest "it must be refused"
+                    with
+                    | :? ArgumentException
+                    | :? InvalidOperationException as error -> error.Message
+
+                let idle =
+                    message (fun () -> Optim.along paths (Optim.byPath [ "heads", Optim.sgd 1.0 ] (Optim.sgd 1.0)))
+
+                Expect.stringContains idle "'heads'" "the pattern"
+                Expect.stringContains idle "features.dense.bias" "the paths"
+                Expect.stringContains (message (fun () -> rule.Init leaves)) "Optim.along" "the way out")
+
+            testCase "patterns" (fun () ->
+                for pattern, path, expected in
+                    [
+                        "features", "features.dense.weight", true
+                        "features", "features2.dense.weight", false
+                        "feature", "features.dense.weight", false
+                        "features.dense.weight", "features.dense.weight", true
+                        "dense", "features.dense.weight", false
+                        "*dense", "features.dense.weight", true
+                        "*weight", "weight", true
+                        "*weight", "dense.weights", false
+                        "dense*.weight", "dense12.weight", true
+                        "dense.", "dense.weight", false
+                        "*", "a.b", true
+                        "a+", "aa", false
+                    ] do
+                    Expect.equal (Tree.matches pattern path) expected $"'{pattern}' and '{path}'")
+        ]
+
 let private trees =
     testList
         "trees"
@@ -427,4 +546,15 @@ let private schedules =
 
 [<Tests>]
 let tests =
-    testList "optimisers" [ schedules; transforms; chains; inPlace; trees; differentiated; minimises ]
+    testList
+        "optimisers"
+        [
+            schedules
+            transforms
+            chains
+            groups
+            inPlace
+            trees
+            differentiated
+            minimises
+        ]

@@ -13,6 +13,8 @@ let private verbs: (string * string * (string[] -> int)) list =
         "golden", "DIR: the reference files of a folder", Golden.Golden.run
         "guard", "every kernel with its buffers against unmapped pages (the guard tests' child)", GuardTests.run
         "unemitted", "what rests on emitted kernels, without them (a test's child)", UnemittedTests.run
+        "kills", "[N]: a run of training that is killed at N random instants, 20 unless told", Sittings.prove
+        "sit", "FILE STEPS THREADS: one sitting of that run", Sittings.sit
     ]
 
 /// All laws. The closing line is printed here, from the runner's summary, so that every runner ends alike.

@@ -169,6 +169,192 @@ let tests =
                     (weights first "dense2.weight")
                     "the other weight")
 
+            testCase "a batch in parts takes the step of the whole" (fun () ->
+                let data = rings 100
+
+                let whole =
+                    fit (Optim.momentum 0.1) (epochs 3 >> batchSize 30 >> report [ accuracy ]) net data
+
+                for parts in [ 2; 3; 7 ] do
+                    let run =
+                        fit
+                            (Optim.momentum 0.1)
+                            (epochs 3 >> batchSize 30 >> report [ accuracy ] >> accumulate parts)
+                            net
+                            data
+
+                    Expect.equal run.Steps whole.Steps "steps"
+
+                    for epoch, expected in List.zip run.Epochs whole.Epochs do
+                        Expect.isLessThan (abs (epoch.Loss - expected.Loss)) 1e-5 $"the loss in {parts} parts"
+                        Expect.equal (epoch.Metric "accuracy") (expected.Metric "accuracy") "accuracy"
+
+                    for a, b in Array.zip (bits run) (bits whole) do
+                        Expect.isLessThan (abs (a - b)) 1e-5f $"the parameters in {parts} parts")
+
+            testCase "a batch of more parts than examples, and one whose later part is not finite" (fun () ->
+                let few =
+                    fit (Optim.sgd 0.1) (epochs 1 >> batchSize 2 >> accumulate 5) net (rings 6)
+
+                Expect.equal few.Steps 3 "steps"
+
+                let x =
+                    Tensor.From(Array.init 20 (fun i -> if i = 19 then nanf else float32 i), 10, 2)
+
+                let data = Dataset.ofTensors x (Tensor.From(Array.init 10 (fun i -> int64 (i % 2))))
+                let net = input [ 2 ] >=> batchNorm () >=> named "last" (dense 2)
+                let run = fit (Optim.sgd 0.1) (epochs 1 >> batchSize 10 >> accumulate 2) net data
+
+                match run.Ending with
+                | Diverged reason ->
+                    Expect.stringContains reason "epoch 1, step 1" "the reason"
+                    let _, state = Layer.init (key.Fold "network") net
+
+                    for a, b in Array.zip (Tree.leaves run.State) (Tree.leaves state) do
+                        Expect.sequenceEqual (a.ToArray<float32>()) (b.ToArray<float32>()) "the state is as before"
+                | other -> failtest $"it must stop; got {other}")
+
+            testCase "the average is the weighted mean of the parameters after every step" (fun () ->
+                let x, y = rings 64 |> Dataset.batch 64 |> Seq.head
+                let factor = 0.8
+
+                let plain =
+                    Trainer(Optim.adam 0.05, Loss.crossEntropy, net, key, [], Shape.Of [ 2 ])
+
+                let averaging =
+                    Trainer(Optim.adam 0.05, Loss.crossEntropy, net, key, [], Shape.Of [ 2 ], average = factor)
+
+                let values (trainer: Trainer) =
+                    Tree.leaves trainer.Parameters |> Array.collect _.ToDoubles()
+
+                Expect.equal (values averaging) (values plain) "before the first step"
+                let history = ResizeArray()
+
+                for n in 1..5 do
+                    plain.Step(x, y) |> ignore
+                    averaging.Step(x, y) |> ignore
+                    history.Add(values plain)
+                    let weights = [| for t in 1..n -> factor ** float (n - t) |]
+
+                    let expected =
+                        Array.init history[0].Length (fun i ->
+                            Array.sum (Array.mapi (fun t w -> w * history[t][i]) weights)
+                            / Array.sum weights)
+
+                    for a, b in Array.zip (values averaging) expected do
+                        Expect.isLessThan (abs (a - b)) 1e-6 $"after {n} steps")
+
+            testCase "the average is what is validated and given" (fun () ->
+                let data = rings 100
+                let run = fit (Optim.adam 0.05) (epochs 2 >> validate data >> average 0.9) net data
+                let last = fit (Optim.adam 0.05) (epochs 2 >> validate data) net data
+                let loss, _ = Train.evaluate Loss.crossEntropy [] run data
+                Expect.isLessThan (abs (loss - run.Epochs[1].ValidationLoss.Value)) 1e-9 "the loss of the average"
+                Expect.notEqual (bits run) (bits last) "another than the last"
+                Expect.equal run.Epochs[1].Loss last.Epochs[1].Loss "training goes its way"
+                Expect.throwsT<ArgumentException> (fun () -> fit (Optim.sgd 0.1) (average 1.0) net data |> ignore) "1")
+
+            testCase "the best epoch is that of the number watched" (fun () ->
+                let data = rings 100
+                let heard = ResizeArray()
+
+                let plan =
+                    epochs 6
+                    >> validate data
+                    >> report [ accuracy ]
+                    >> observe heard.Add
+                    >> keepBest
+
+                // The number is smallest in the third epoch, whatever is learned.
+                let run =
+                    fit (Optim.adam 0.05) (plan >> watch (fun epoch -> abs (float epoch.Number - 3.0))) net data
+
+                Expect.equal run.Epochs.Length 6 "it goes to the end"
+
+                let third =
+                    fit (Optim.adam 0.05) (plan >> epochs 3 >> watch (fun _ -> 0.0)) net data
+
+                let first = fit (Optim.adam 0.05) (plan >> epochs 1) net data
+                Expect.equal (bits third) (bits first) "a number that never falls keeps the first"
+
+                let loss, _ = Train.evaluate Loss.crossEntropy [] run data
+                Expect.isLessThan (abs (loss - run.Epochs[2].ValidationLoss.Value)) 1e-9 "the third epoch's parameters"
+                let epoch = run.Epochs.Head
+                Expect.equal (epoch.Metric "accuracy") (snd epoch.Metrics.Head) "a metric by name"
+                Expect.equal (epoch.Validation "accuracy") (snd epoch.ValidationMetrics.Head) "and of validation"
+                Expect.throwsT<ArgumentException> (fun () -> epoch.Metric "f1" |> ignore) "another name")
+
+            testCase "a regulariser in the network is a penalty in the optimiser" (fun () ->
+                let data = rings 64
+
+                let parts () =
+                    input [ 2 ] >=> dense 8 >=> tanh >=> dense 2
+
+                let l1, l2 = Regulariser.l1 0.03, Regulariser.l2 0.2
+
+                let inside =
+                    fit
+                        (Optim.sgd 0.1)
+                        (epochs 2)
+                        (parts () |> withRegulariser "*weight" l2 |> withRegulariser "dense2" l1)
+                        data
+
+                let outside =
+                    fit
+                        (Optim.chain
+                            [
+                                Optim.only "*weight" (Penalty.l2 0.2)
+                                Optim.only "dense2" (Penalty.l1 0.03)
+                                Optim.sgd 0.1
+                            ])
+                        (epochs 2)
+                        (parts ())
+                        data
+
+                let plain = fit (Optim.sgd 0.1) (epochs 2) (parts ()) data
+
+                for a, b in Array.zip (bits inside) (bits outside) do
+                    Expect.isLessThan (abs (a - b)) 1e-5f "the parameters"
+
+                Expect.notEqual (bits inside) (bits plain) "it matters"
+                let loss, _ = Train.evaluate Loss.crossEntropy [] inside data
+                Expect.isLessThan (abs (inside.Epochs[0].Loss - outside.Epochs[0].Loss)) 1e-5 "the loss leaves it out"
+                Expect.isTrue (Double.IsFinite loss) "and evaluation does not know it")
+
+            testCase "a regulariser finds its parameters where the layer goes" (fun () ->
+                let weight = dense 4 |> withRegulariser "weight" (Regulariser.l2 1.0)
+
+                let regularised net =
+                    [
+                        for path, parameter in Tree.named ((net: Layer).Parameters(Shape.Of [ 2 ])) do
+                            if not parameter.Regularisers.IsEmpty then
+                                path
+                    ]
+
+                Expect.equal
+                    (regularised (input [ 2 ] >=> dense 3 >=> weight >=> named "block" (weight >=> weight)))
+                    [ "dense2.weight"; "block.dense.weight"; "block.dense2.weight" ]
+                    "paths"
+
+                Expect.equal
+                    (regularised (frozen (input [ 2 ] >=> weight)))
+                    [ "dense.weight" ]
+                    "of what is frozen, where it has no effect"
+
+                let message f =
+                    try
+                        f () |> ignore
+                        failtest "it must be refused"
+                    with :? ArgumentException as error ->
+                        error.Message
+
+                for f in
+                    [
+                        fun () -> input [ 2 ] >=> dense 3 |> withRegulariser "wieght" (Regulariser.l2 1.0)
+                        fun () -> input [ 2 ] >=> (dense 3 |> withRegulariser "wieght" (Regulariser.l2 1.0))
+                    ] do
+                    Expect.stringContains (message f) "'wieght'" "the pattern")
+
             testCase "a steady step takes no tensor memory from the system" (fun () ->
                 let trainer =
                     Trainer(Optim.adam 1e-3, Loss.crossEntropy, net, key, [ accuracy ], Shape.Of [ 2 ])

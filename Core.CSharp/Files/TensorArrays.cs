@@ -10,16 +10,18 @@ public static class TensorArrays
     {
         var bytes = new byte[checked(tensor.Count * tensor.DType.Size())];
         Copy(tensor, bytes);
-        string dtype = tensor.DType switch
-        {
-            DType.Float32 => "F32",
-            DType.Float64 => "F64",
-            DType.Int32 => "I32",
-            DType.Int64 => "I64",
-            _ => "BOOL",
-        };
-        return new NamedArray(name, dtype, [.. tensor.Shape], bytes);
+        return new NamedArray(name, tensor.DType.InFiles(), [.. tensor.Shape], bytes);
     }
+
+    /// <summary>The name of a type in files: F32, F64, I32, I64 or BOOL.</summary>
+    internal static string InFiles(this DType dtype) => dtype switch
+    {
+        DType.Float32 => "F32",
+        DType.Float64 => "F64",
+        DType.Int32 => "I32",
+        DType.Int64 => "I64",
+        _ => "BOOL",
+    };
 
     /// <summary>A tensor of the same elements; F32, F64, I32, I64 and BOOL have one.</summary>
     public static Tensor ToTensor(this NamedArray array)
