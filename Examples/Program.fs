@@ -15,6 +15,7 @@ let experiments =
     @ Autoencoders.experiments
     @ California.experiments
     @ Spam.experiments
+    @ Translate.experiments
     @ Airline.experiments
     @ Scattered.experiments
 
@@ -67,13 +68,13 @@ let private usage () =
             "dotnet run -c Release --project Examples -- NAME [OPTIONS]"
             ""
             for experiment in experiments do
-                $"  {experiment.Name, -16} {experiment.About}"
-            "  list             these names"
+                $"  {experiment.Name, -22} {experiment.About}"
+            "  list                   these names"
             ""
             for name, value, about, _ in options do
-                $"""  {name + " " + value, -16} {about}"""
-            "  --small          a tenth of the data and two epochs"
-            $"  --augment        data augmentation, a schedule and more epochs: {augmentable}"
+                $"""  {name + " " + value, -22} {about}"""
+            "  --small                a tenth of the data and two epochs"
+            $"  --augment              data augmentation, a schedule and more epochs: {augmentable}"
         ]
 
     String.concat Environment.NewLine lines

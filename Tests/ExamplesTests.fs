@@ -64,6 +64,47 @@ let tests =
                     File.WriteAllBytes(Path.Combine(mnist, "train-images-idx3-ubyte"), [| 0uy; 0uy; 8uy; 3uy; 0uy |])
                     refused [ "mnist-adam"; "--data"; folder ] [ "train-images-idx3-ubyte" ]))
 
+            testCase "dates are written in letters that are known, and the same key writes the same" (fun () ->
+                let key = Functional.Key.OfSeed 3L
+                let days = [| 0..37 .. WrittenDates.days - 1 |]
+                let pairs = WrittenDates.pairs key days
+                Expect.equal (WrittenDates.pairs key days) pairs "the same key"
+
+                for text, iso in pairs do
+                    Expect.isTrue
+                        (text.Length <= WrittenDates.longest
+                         && text |> Seq.forall WrittenDates.letters.Contains)
+                        $"'{text}'"
+
+                    Expect.equal iso.Length 10 $"'{iso}'"
+
+                let date = DateTime(1997, 3, 3)
+                let ways = [ for way in 40..80 -> WrittenDates.write way date ]
+
+                for text in
+                    [
+                        "3 March 1997"
+                        "Mar 3, 97"
+                        "03/03/1997"
+                        "Monday 3rd of March 1997"
+                        "3.III.1997"
+                    ] do
+                    Expect.contains ways text "the ways to write it"
+
+                Expect.equal (WrittenDates.iso date) "1997-03-03" "the ISO date")
+
+            testCase "a translation shows where it looks and writes its results" (fun () ->
+                inFolder (fun folder ->
+                    let path = Path.Combine(folder, "run.json")
+                    let code, text, complaint = run [ "translate"; "--small"; "--json"; path ]
+                    Expect.equal code 0 $"exit code; {complaint}"
+                    Expect.stringContains text "where the transformer looks" "the attention map"
+                    use json = JsonDocument.Parse(File.ReadAllText path)
+                    let test = json.RootElement.GetProperty "test"
+
+                    for name in [ "gruExactMatch"; "transformerExactMatch"; "exactMatch" ] do
+                        Expect.isTrue (test.GetProperty(name).GetDouble() >= 0.0) name))
+
             match Environment.GetEnvironmentVariable "FUNCTIONAL_DATA" with
             | null
             | "" -> ptestCase "a run writes its results ($FUNCTIONAL_DATA is not set)" ignore
