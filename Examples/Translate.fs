@@ -119,13 +119,14 @@ let private translate network parameters (texts: string[]) : string[] =
 
         answers)
 
-/// How much each character that is written takes from each that is read, in the mean of the last heads: the same parameters in a network
+/// How much each character that is written takes from each that is read, by the head that takes most: the same parameters in a network
 /// that shows its weights.
 let private drawMap recipe parameters text answer =
-    let weights = ref [||]
+    let weights: float[] = Array.zeroCreate (written * length)
 
     let observe (seen: Tensor) =
-        weights.Value <- seen.Mean(1).ToDoubles()
+        seen.Max(1).ToDoubles()
+        |> Array.iteri (fun i weight -> weights[i] <- max weights[i] weight)
 
     Layer.predict (recipe.Network(Some observe)) parameters (rows [| text |] [| answer |])
     |> ignore
@@ -136,7 +137,7 @@ let private drawMap recipe parameters text answer =
     for i in 0 .. written - 1 do
         let line =
             String.init text.Length (fun j ->
-                let shade = weights.Value[i * length + j] * float shades.Length
+                let shade = weights[i * length + j] * float shades.Length
                 string shades[min (shades.Length - 1) (int shade)])
 
         printfn $" {answer[i]} {line}"
