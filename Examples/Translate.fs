@@ -155,7 +155,6 @@ let private loss (scores: Tensor) (target: Tensor) = Tensor.CrossEntropy(scores,
 
 let private trainOne (settings: Settings) training (test: (string * string)[]) recipe =
     let network = recipe.Network None
-    printfn $"{network}\n"
     let key = (Key.OfSeed settings.Seed).Fold recipe.Name
 
     let steps =
@@ -227,6 +226,10 @@ let private trainOne (settings: Settings) training (test: (string * string)[]) r
     }
 
 let private train recipes (settings: Settings) =
+    // The first network's table is there already.
+    for recipe in List.tail recipes do
+        printfn $"{recipe.Network None}\n"
+
     let key = Key.OfSeed settings.Seed
 
     let days =
@@ -268,6 +271,7 @@ let experiments =
         {
             Name = name
             About = about
+            Network = fun () -> (List.head recipes).Network None
             Run = train recipes
         }
 

@@ -401,6 +401,16 @@ let tests =
 
                 let memory = Tensor.Zeros(Shape.Of [ 2; 3; 6 ])
 
+                let wrong =
+                    composed (reading 3 (fun memory -> gru 6 >=> crossAttention (memory, 2) >=> dense 3))
+
+                for part in
+                    [
+                        "shape error at 'dense' (LayerTests.fs:"
+                        "it receives [2; 6] from 'crossAttention' (LayerTests.fs:"
+                    ] do
+                    Expect.stringContains wrong part "a mistake in a decoder"
+
                 Expect.stringContains
                     (composed (reading 3 (fun memory -> crossAttention (memory, 4))))
                     "crossAttention divides its features into 4 heads, got 6"
