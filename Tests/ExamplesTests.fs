@@ -50,6 +50,20 @@ let tests =
                 for name in [ "mnist-sgd"; "mnist-adam"; "mnist-deep"; "--epochs"; "--small" ] do
                     Expect.stringContains text name "the list")
 
+            testCase "every example is a script of under 100 lines, too" (fun () ->
+                for experiment in Program.experiments do
+                    let path = Path.Combine(Sources.root, "Examples", $"{experiment.Name}.fsx")
+                    Expect.isTrue (File.Exists path) $"{experiment.Name}.fsx is there"
+                    let lines = File.ReadAllLines path
+                    Expect.isLessThan lines.Length 100 $"lines of {experiment.Name}.fsx"
+                    let text = String.concat "\n" lines
+                    Expect.stringContains text "--small" $"{experiment.Name}.fsx has a short run"
+
+                    Expect.stringContains
+                        text
+                        $"Examples/{experiment.Name}.fsx"
+                        $"{experiment.Name}.fsx says how to run it")
+
             testCase "an unknown name, option or value is refused with the list of what there is" (fun () ->
                 refused [ "mnist" ] [ "'mnist'"; "mnist-adam" ]
                 refused [ "mnist-adam"; "--epoch"; "3" ] [ "'--epoch'"; "--epochs" ]

@@ -1,4 +1,5 @@
-// The same as `mnist-adam`, as a script. Build the solution once (dotnet build -c Release), then: dotnet fsi Examples/mnist.fsx
+// A network of one hidden layer on MNIST, with a validation set.
+// Build the solution once (dotnet build -c Release), then: dotnet fsi Examples/mnist-adam.fsx [--small]
 #I "bin/Release/net10.0"
 #r "Functional.Core.dll"
 #r "Functional.Dsl.dll"
@@ -15,21 +16,29 @@ let net = input [ 28; 28 ] >=> flatten () >=> dense 128 >=> relu >=> dense 10
 
 printfn "%O\n" net
 
+// With --small a short run on little data, to see that everything works.
+let small = fsi.CommandLineArgs |> Array.contains "--small"
+
 let digits = MnistData.load None
 
 let prepare images labels =
-    Dataset.ofBytes [ 28; 28 ] images labels |> Dataset.scale (1.0 / 255.0) 0.0
+    let all = Dataset.ofBytes [ 28; 28 ] images labels
+    all |> Dataset.truncate (if small then all.Count / 10 else all.Count)
+
+let scaled = Dataset.scale (1.0 / 255.0) 0.0
 
 let train, valid =
-    prepare digits.TrainImages digits.TrainLabels |> Dataset.splitAt 54_000
+    prepare digits.TrainImages digits.TrainLabels
+    |> scaled
+    |> Dataset.split 0.9 (Key.OfSeed 2L)
 
-let test = prepare digits.TestImages digits.TestLabels
+let test = prepare digits.TestImages digits.TestLabels |> scaled
 
 let run =
     Train.fit
         (Optim.adam 1e-3)
         Loss.crossEntropy
-        (epochs 5 >> report [ accuracy ] >> validate valid)
+        (epochs (if small then 2 else 10) >> report [ accuracy ] >> validate valid)
         net
         train
         (Key.OfSeed 1L)

@@ -1,0 +1,53 @@
+// 784-64-64-10 on MNIST, every pixel standardised by the training data.
+// Build the solution once (dotnet build -c Release), then: dotnet fsi Examples/mnist-deep.fsx [--small]
+#I "bin/Release/net10.0"
+#r "Functional.Core.dll"
+#r "Functional.Dsl.dll"
+#r "Spectre.Console.dll"
+#load "DrawnDigits.fs"
+#load "DataFolder.fs"
+#load "Mnist.fs"
+
+open Functional
+open Functional.Examples
+open type Functional.Layers
+
+let net =
+    input [ 28; 28 ]
+    >=> flatten ()
+    >=> dense 64
+    >=> relu
+    >=> dense 64
+    >=> relu
+    >=> dense 10
+
+printfn "%O\n" net
+
+// With --small a short run on little data, to see that everything works.
+let small = fsi.CommandLineArgs |> Array.contains "--small"
+
+let digits = MnistData.load None
+
+let prepare images labels =
+    let all = Dataset.ofBytes [ 28; 28 ] images labels
+    all |> Dataset.truncate (if small then all.Count / 10 else all.Count)
+
+let train, test =
+    Dataset.standardise (prepare digits.TrainImages digits.TrainLabels, prepare digits.TestImages digits.TestLabels)
+
+let run =
+    Train.fit
+        (Optim.adam 1e-3)
+        Loss.crossEntropy
+        (epochs (if small then 2 else 10) >> report [ accuracy ])
+        net
+        train
+        (Key.OfSeed 1L)
+
+let _, metrics = Train.evaluate Loss.crossEntropy [ accuracy ] run test
+printfn "on test data: %A" metrics
+
+// What the network makes of the first digits, and how sure it is.
+let x, y = test |> Dataset.batch 5 |> Seq.head
+let probabilities = run.Predict(x).Softmax(-1)
+printfn "digits %O\nread as %O\nwith probability %O" y (probabilities.ArgMax -1) (probabilities.Max -1)
