@@ -39,26 +39,16 @@ module Augment =
 
         inputs (fun key x ->
             images "flip" x
-            let mirrored = key.Bernoulli(Shape.Of [ x.Shape[0]; 1; 1; 1 ], probability)
-            Tensor.Where(mirrored, x.Flip 3, x))
 
-    /// From each image of a wider batch the part that a whole number of pixels, drawn between 0 and 2·margin, is away from the upper left corner.
-    let private cut (key: Key) margin height width (wide: Tensor) =
-        let n, channels = wide.Shape[0], wide.Shape[1]
+            let mirrored = key.Bernoulli(Shape.Of [ x.Shape[0] ], probability).Cast DType.Int64
 
-        let corners =
-            key.Integers(Shape.Of [ n; 2 ], 0L, int64 (2 * margin + 1)).ToArray<int64>()
+            x.MoveImages(Tensor.Stack(1, mirrored * 0, mirrored * (x.Shape[3] - 1), mirrored)))
 
-        if n = 0 then
-            wide.Slice([| 0; 0; 0; 0 |], [| 0; channels; height; width |])
-        else
-            // One view per image, and one pass that copies them all.
-            Tensor.Concat(
-                0,
-                Array.init n (fun i ->
-                    let top, left = int corners[2 * i], int corners[2 * i + 1]
-                    wide.Slice([| i; 0; top; left |], [| i + 1; channels; top + height; left + width |]))
-            )
+    /// Each image moved by up to so many pixels in both directions, zeros coming in.
+    let private moved (key: Key) (most: int) (x: Tensor) =
+        let n = x.Shape[0]
+        let places = key.Integers(Shape.Of [ n; 2 ], int64 -most, int64 most + 1L)
+        x.MoveImages(Tensor.Concat(1, places, Tensor.Zeros(Shape.Of [ n; 1 ], DType.Int64)))
 
     /// Each image [N; C; H; W] with so many zeros around it, cut back to its size at a place of its own.
     let crop (padding: int) : Augmentation =
@@ -66,8 +56,7 @@ module Augment =
 
         inputs (fun key x ->
             images "crop" x
-            let around = [| 0; 0; padding; padding |]
-            x.Pad(around, around) |> cut key padding x.Shape[2] x.Shape[3])
+            moved key padding x)
 
     /// Each image [N; C; H; W] moved by up to so many pixels in both directions; its edge is repeated where nothing is left to see.
     let shift (most: int) : Augmentation =
@@ -89,7 +78,9 @@ module Augment =
             if most = 0 || x.Count = 0L then
                 x
             else
-                x |> widened 3 |> widened 2 |> cut key most x.Shape[2] x.Shape[3])
+                let height, width = x.Shape[2], x.Shape[3]
+                let wide = x |> widened 3 |> widened 2 |> moved key most
+                wide.Slice(2, most, most + height).Slice(3, most, most + width))
 
     /// Inputs of any shape with normally distributed noise added.
     let noise (deviation: float) : Augmentation =

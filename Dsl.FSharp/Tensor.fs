@@ -297,6 +297,9 @@ module Tensor =
     let flip (axes: int list) (x: Tensor) = x.Flip(Array.ofList axes)
     let roll (axis: int) (shift: int) (x: Tensor) = x.Roll(shift, axis)
 
+    /// Each image of [N; C; H; W] moved and mirrored in its own way: see `Tensor.MoveImages`.
+    let moveImages (moves: Tensor) (x: Tensor) = x.MoveImages moves
+
     /// The whole again and again, so many times along each axis.
     let tile (counts: int list) (x: Tensor) = x.Tile(Array.ofList counts)
 

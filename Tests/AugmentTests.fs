@@ -184,6 +184,51 @@ let tests =
                     same "an empty chain" sample.Images x
                     same "an empty chain" sample.Targets y))
 
+            testProperty "images of any width move as far as they are told" (fun (PositiveInt seed) ->
+                let random = Random seed
+                let n, height, width = 4, random.Next(1, 4), random.Next(1, 70)
+                let key = Key.ofSeed seed
+                let far = [| Int64.MinValue; Int64.MaxValue; -1L; 0L |]
+
+                for dtype in [ DType.Float32; DType.Float64; DType.Int32 ] do
+                    let x = (key.Uniform(Shape.Of [ n; 2; height; width ], 0.0, 1000.0)).Cast dtype
+
+                    let moves =
+                        [|
+                            for i in 0 .. n - 1 do
+                                int64 (random.Next(-height, height + 1))
+
+                                if i = 3 then
+                                    random.GetItems(far, 1)[0]
+                                else
+                                    int64 (random.Next(-width, 2 * width + 1))
+
+                                int64 (random.Next 2)
+                        |]
+
+                    let values = x.ToDoubles()
+
+                    let expected =
+                        [|
+                            for i in 0 .. n - 1 do
+                                for c in 0..1 do
+                                    for row in 0 .. height - 1 do
+                                        for column in 0 .. width - 1 do
+                                            let way = if moves[3 * i + 2] <> 0L then -1 else 1
+                                            let from = bigint moves[3 * i + 1] + bigint (way * column)
+                                            let above = row + int moves[3 * i]
+
+                                            if above < 0 || above >= height || from < 0I || from >= bigint width then
+                                                0.0
+                                            else
+                                                values[((2 * i + c) * height + above) * width + int from]
+                        |]
+
+                    Expect.sequenceEqual
+                        (x.MoveImages(Tensor.From(moves, [| n; 3 |])).ToDoubles())
+                        expected
+                        $"{dtype}, {height} x {width}, moves %A{moves}")
+
             testCase "every offset is drawn, and about half of the images are mirrored" (fun () ->
                 let n = 900
                 let images = (Tensor.arange 1.0 1.0 10.0).Reshape(1, 1, 3, 3).Expand(n, 1, 3, 3)
@@ -295,6 +340,13 @@ let tests =
             for name, change in [ "flip", Augment.flip 0.5; "crop", Augment.crop 1; "shift", Augment.shift 1 ] do
                 refused $"{name} of vectors" [ $"{name}: images must be float[N, C, H, W]"; "[4, 3]" ] (fun () ->
                     run change batch classes)
+
+            refused
+                "moves of three images for four"
+                [ "moveImages: every image needs three numbers"; "[3, 3]" ]
+                (fun () ->
+                    (Tensor.zeros [ 4; 1; 2; 2 ]).MoveImages(Tensor.Zeros(Shape.Of [ 3; 3 ], DType.Int64))
+                    |> ignore)
 
             refused "mixing classes" [ "mixup: targets must be probabilities"; "int64[4]"; "Augment.oneHot" ] (fun () ->
                 run (Augment.mixup 0.2) batch classes)

@@ -240,6 +240,34 @@ let private flip (a: Attributes) (x: Plain[]) =
             |> at x[0])
     |]
 
+/// Each pixel goes to its place, or back to where it came from.
+let private moveImages (a: Attributes) (x: Plain[]) =
+    let result = Array.zeroCreate x[0].Values.Length
+    let height, width = x[0].Shape[2], x[0].Shape[3]
+
+    let flat (index: int[]) =
+        Array.fold2 (fun flat size i -> flat * size + i) 0 x[0].Shape index
+
+    for index in indices x[0].Shape do
+        let number i = int (at x[1] [| index[0]; i |])
+        let row = index[2] + number 0
+
+        let column =
+            if number 2 <> 0 then
+                number 1 - index[3]
+            else
+                number 1 + index[3]
+
+        if row >= 0 && row < height && column >= 0 && column < width then
+            let other = [| index[0]; index[1]; row; column |]
+
+            if a.Flag "back" then
+                result[flat other] <- at x[0] index
+            else
+                result[flat index] <- at x[0] other
+
+    [| { Shape = x[0].Shape; Values = result } |]
+
 // ---- indices ----
 
 let private take (a: Attributes) (x: Plain[]) =
@@ -497,6 +525,7 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "concat", concat
             "split", split
             "flip", flip
+            "moveImages", moveImages
             "take", take
             "putBack", putBack
             "gather", gather
