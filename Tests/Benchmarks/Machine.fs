@@ -189,8 +189,13 @@ let warmUp () =
     for probe in [ multiplyAdds; reading; copying ] do
         settle probe |> ignore
 
-/// The most memory this process has held, in MiB, as the system counts it.
-let peakMemory () =
-    let line = File.ReadLines "/proc/self/status" |> Seq.find _.StartsWith("VmHWM:")
+let private status (name: string) =
+    let line = File.ReadLines "/proc/self/status" |> Seq.find _.StartsWith($"{name}:")
 
     float (line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) / 1024.0
+
+/// The most memory this process has held, in MiB, as the system counts it.
+let peakMemory () = status "VmHWM"
+
+/// What it holds now.
+let residentMemory () = status "VmRSS"

@@ -1,5 +1,5 @@
-/// `peers` speaks to comparison tools, `limits` holds kernels against the machine, `steady` shows what a training step leaves behind;
-/// anything else is BenchmarkDotNet's.
+/// `peers` speaks to comparison tools, `limits` holds kernels against the machine, `growth` shows cost against size, `steady` what a training step leaves
+/// behind; anything else is BenchmarkDotNet's.
 module Functional.Benchmarks.Program
 
 open System
@@ -29,6 +29,7 @@ let main arguments =
     match List.ofArray arguments with
     | "peers" :: rest -> measured Peers.run "1" rest
     | "limits" :: rest -> measured Limits.run "0.3" rest
+    | "growth" :: rest -> measured Growth.run "0.1" rest
     | "memory-of" :: name :: rest ->
         Peers.runMemory (int (option "--threads" (string Environment.ProcessorCount) rest)) name
     | [ "steady" ] -> Steady.run ()
