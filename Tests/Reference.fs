@@ -430,6 +430,54 @@ let private linear (a: Attributes) (x: Plain[]) =
             |> activation)
     |]
 
+let private attention (a: Attributes) (x: Plain[]) =
+    let last (p: Plain) i = p.Shape[p.Shape.Length - i]
+    let q, k, v = x[0], x[1], x[2]
+    let keys, features = last k 2, last q 1
+
+    let scale =
+        a.Maybe "scale"
+        |> Option.defaultValue (1.0 / sqrt (float (max 1 features)))
+
+    /// The scores of the keys that a query sees, −∞ for the others.
+    let scores (query: int[]) =
+        let batch, i = query[.. query.Length - 2], Array.last query
+
+        Array.init keys (fun j ->
+            let product =
+                Array.init features (fun p -> at q (Array.append query [| p |]) * at k (Array.append batch [| j; p |]))
+                |> sum
+
+            let mask =
+                if x.Length > 3 then
+                    at x[3] (Array.append query [| j |])
+                else
+                    0.0
+
+            if a.Text "mask" = "allowed" && mask = 0.0 || a.Flag "causal" && j > i then
+                -infinity
+            else
+                scale * product + (if a.Text "mask" = "added" then mask else 0.0))
+
+    let sees = Array.exists (fun s -> s > -infinity)
+    let rows = q.Shape[.. q.Shape.Length - 2]
+
+    [|
+        make (Array.append rows [| last v 1 |]) (fun index ->
+            let query, e = index[.. index.Length - 2], Array.last index
+            let s = scores query
+
+            if sees s then
+                let batch = query[.. query.Length - 2]
+
+                softmax s
+                |> Array.mapi (fun j w -> w * at v (Array.append batch [| j; e |]))
+                |> sum
+            else
+                0.0)
+        make rows (fun query -> let s = scores query in if sees s then logSumExp s else 0.0)
+    |]
+
 /// By the operation's name.
 let all: Map<string, Attributes -> Plain[] -> Plain[]> =
     Map
@@ -538,6 +586,7 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "softmaxCrossEntropyTargets", targetLosses
             "matmul", matmul
             "linear", linear
+            "attention", attention
             yield! Map.toSeq WindowReference.all
             yield! Map.toSeq NormalisationReference.all
             yield! Map.toSeq RecurrenceReference.all

@@ -153,7 +153,7 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         return (n + tile - 1) / tile * tile * k;
     }
 
-    /// <summary>B[k, n] in the order in which <see cref="RunOn"/> reads it.</summary>
+    /// <summary>B[k, n] in the order in which RunOn reads it.</summary>
     internal static void Pack(nint n, nint k, T* b, nint bRow, nint bColumn, T* target)
     {
         nint tile = 2 * Emitter<T>.Lanes;
@@ -162,19 +162,23 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     }
 
     /// <summary>C[m, n] (+)= A[m, k]·B[k, n] on the calling thread alone, B packed by <see cref="Pack"/>.</summary>
-    internal static void RunOn(T* packed, nint m, nint n, nint k, T* a, nint aRow, T* c, nint cRow, bool accumulate, in Epilogue<T> epilogue)
+    internal static void RunOn(T* packed, nint m, nint n, nint k, T* a, nint aRow, T* c, nint cRow, bool accumulate, in Epilogue<T> epilogue) =>
+        RunOn(packed, k, m, n, k, a, aRow, 1, c, cRow, accumulate, epilogue);
+
+    /// <summary>The same with A by two strides and the first k of the <paramref name="depth"/> rows of which B was packed.</summary>
+    internal static void RunOn(T* packed, nint depth, nint m, nint n, nint k, T* a, nint aRow, nint aColumn, T* c, nint cRow, bool accumulate, in Epilogue<T> epilogue)
     {
         if (m == 0 || n == 0) return;
         nint tile = 2 * Emitter<T>.Lanes;
-        var problem = new Problem { M = m, N = n, K = k, A = a, B = packed, C = c, ARow = aRow, AColumn = 1, BRow = tile, BColumn = 1, CRow = cRow, Accumulate = accumulate, Epilogue = epilogue };
+        var problem = new Problem { M = m, N = n, K = k, A = a, B = packed, C = c, ARow = aRow, AColumn = aColumn, BRow = tile, BColumn = 1, CRow = cRow, Accumulate = accumulate, Epilogue = epilogue };
         var panels = new Panels(m, MicroKernels<T>.MaxRows);
         for (nint j = 0; j < n; j += tile)
         {
             var width = (int)Math.Min(tile, n - j);
-            if (MicroKernels<T>.Available && k > 0) Column(problem, 0, panels, j, width, a, packed: false, aRow, 1, packed + j * k, tile, k, first: true, last: true);
+            if (MicroKernels<T>.Available && k > 0) Column(problem, 0, panels, j, width, a, packed: false, aRow, aColumn, packed + j * depth, tile, k, first: true, last: true);
             else
             {
-                var part = problem with { N = width, B = packed + j * k, C = c + j };
+                var part = problem with { N = width, B = packed + j * depth, C = c + j };
                 if (epilogue.Bias != null) part.Epilogue.Bias += j;
                 RunPortable(part);
             }

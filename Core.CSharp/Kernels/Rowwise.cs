@@ -119,7 +119,7 @@ internal static unsafe partial class Rowwise
 
     /// <summary><c>y[i] = e^(x[i] − m)</c>; their sum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static double ExpStretch<T>(T* x, T* y, nint n, T m) where T : unmanaged
+    internal static double ExpStretch<T>(T* x, T* y, nint n, T m) where T : unmanaged
     {
         nint w = Vector512<T>.Count;
         var shift = Vector512.Create(m);
@@ -201,7 +201,7 @@ internal static unsafe partial class Rowwise
 
     /// <summary>Σ y·g</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static double Dot<T>(T* y, T* g, nint n) where T : unmanaged
+    internal static double Dot<T>(T* y, T* g, nint n) where T : unmanaged
     {
         nint w = Vector512<T>.Count;
         var wide = Vector512<double>.Zero;

@@ -192,7 +192,7 @@ namespace Functional.Ops
         }
 
         /// <summary>Where each matrix of a batch starts, relative to the first.</summary>
-        private static void Offsets(Tensor x, nint* offsets, int batch)
+        internal static void Offsets(Tensor x, nint* offsets, int batch)
         {
             for (var matrix = 0; matrix < batch; matrix++)
             {
