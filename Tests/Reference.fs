@@ -476,6 +476,10 @@ let private attention (a: Attributes) (x: Plain[]) =
             else
                 0.0)
         make rows (fun query -> let s = scores query in if sees s then logSumExp s else 0.0)
+        if a.Flag "keep" then
+            make (Array.append rows [| keys |]) (fun index ->
+                let s = scores index[.. index.Length - 2]
+                if sees s then (softmax s)[Array.last index] else 0.0)
     |]
 
 /// By the operation's name.

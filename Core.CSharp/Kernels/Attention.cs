@@ -42,6 +42,9 @@ internal unsafe struct AttentionArrays<T> where T : unmanaged
 
     /// <summary>[batch, queries, values] and each query's logsumexp [batch, queries], 0 for a query that sees no key.</summary>
     internal T* Y, Lse;
+
+    /// <summary>The weights [batch, queries, keys], or null where they are not kept.</summary>
+    internal T* Weights;
 }
 
 /// <summary>One gradient: null where not wanted; <see cref="Fresh"/> where nothing is in it to add to.</summary>
@@ -59,6 +62,9 @@ internal unsafe struct AttentionGradients<T> where T : unmanaged
     /// <summary>[batch, queries], or null for none.</summary>
     internal T* Lse;
 
+    /// <summary>[batch, queries, keys], or null for none.</summary>
+    internal T* Weights;
+
     internal Gradient<T> Q, K, V, Mask;
 
     /// <summary>Whether two of the gradients are one memory, which only one thread at a time may add to.</summary>
@@ -66,16 +72,17 @@ internal unsafe struct AttentionGradients<T> where T : unmanaged
 }
 
 /// <summary>Scaled dot-product attention in blocks of keys times blocks of queries. The block of scores stays in the nearest caches; of the whole matrix
-/// nothing is kept but one number per query, its logsumexp, from which the backward pass computes the weights again.
+/// nothing is kept but one number per query, its logsumexp, from which the backward pass computes the weights again – unless it is asked to keep them,
+/// which saves one product of seven where they are few.
 /// Blocks depend on the sizes alone and each sum runs over them in order, so neither the split nor the number of threads changes a bit.
 /// (Milakov &amp; Gimelshein 2018, Online normalizer calculation for softmax; Dao et al. 2022, FlashAttention.)</summary>
 internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    // Three panels of 14 rows or seven of 6.
-    private const int QueryBlock = 42;
+    // Whole panels of 14 rows and of 6. Low blocks follow the diagonal closely.
+    private static nint QueryBlock(bool causal) => causal ? 42 : 84;
 
     // Packed keys and values of a block together should leave room in L2.
-    private static int KeyBlock(nint features) => (features <= 128 ? 1024 : 512) / sizeof(T);
+    private static nint KeyBlock(in AttentionArrays<T> a) => Math.Min(a.Keys, a.Weights != null ? a.Keys : (a.Features <= 128 ? 1024 : 512) / sizeof(T));
 
     // Below this many multiplications a second thread gains less than it costs to hand over.
     private const double ParallelAbove = 150e3;
@@ -98,8 +105,6 @@ internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFl
             _next += Bytes(elements);
             return taken;
         }
-
-        internal double* TakeDoubles(nint elements) => (double*)Take(elements * (sizeof(double) / sizeof(T)));
 
         internal static nint Bytes(nint elements) => (elements * sizeof(T) + 63) / 64 * 64;
     }
@@ -129,12 +134,12 @@ internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFl
     {
         if (arrays.Batch == 0 || arrays.Queries == 0) return;
         var job = new ForwardJob { Arrays = arrays, Parts = 1, MatricesPerChunk = MatricesPerChunk(arrays) };
-        nint threads = Workers.Count, blocks = (arrays.Queries + QueryBlock - 1) / QueryBlock;
+        nint threads = Workers.Count, block = QueryBlock(arrays.Causal), blocks = (arrays.Queries + block - 1) / block;
         // Few matrices: their rows are shared out in whole blocks, and the keys packed for each part anew.
         if (threads > 1 && arrays.Batch < 4 * threads && IsLarge(arrays))
         {
             var parts = Math.Min(blocks, (4 * threads + arrays.Batch - 1) / arrays.Batch);
-            job.PartRows = (blocks + parts - 1) / parts * QueryBlock;
+            job.PartRows = (blocks + parts - 1) / parts * block;
             job.Parts = (arrays.Queries + job.PartRows - 1) / job.PartRows;
         }
         var chunks = job.Parts > 1 ? arrays.Batch * job.Parts : (arrays.Batch + job.MatricesPerChunk - 1) / job.MatricesPerChunk;
@@ -150,22 +155,21 @@ internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFl
         return (arrays.Batch + chunks - 1) / chunks;
     }
 
-    /// <summary>The queries first … end of one matrix: for each block of keys, all blocks of queries that see some of it. What is behind a query's block of keys
-    /// has been scaled by the largest score so far; a larger one scales it down.</summary>
+    /// <summary>The queries first … end of one matrix: for each block of keys, all blocks of queries that see some of it. What a query has gathered from earlier blocks
+    /// was scaled by its largest score so far; a larger one scales it down.</summary>
     private static void Matrix(in AttentionArrays<T> arrays, nint matrix, nint first, nint end)
     {
-        nint features = arrays.Features, values = arrays.Values, keys = arrays.Keys;
-        nint keyBlock = Math.Min(keys, KeyBlock(features)), stride = RowStride(keyBlock), rows = end - first;
+        nint features = arrays.Features, values = arrays.Values, keys = arrays.Keys, queryBlock = QueryBlock(arrays.Causal);
+        nint keyBlock = KeyBlock(arrays), stride = RowStride(keyBlock), rows = end - first;
         var (sizeK, sizeV) = (Gemm<T>.PackedSize(keyBlock, features), Gemm<T>.PackedSize(values, keyBlock));
-        var arena = new Arena(Arena.Bytes(sizeK) + Arena.Bytes(sizeV) + Arena.Bytes(QueryBlock * features) + Arena.Bytes(QueryBlock * stride)
-            + Arena.Bytes(rows) + Arena.Bytes(rows * (sizeof(double) / sizeof(T))));
-        T* packedK = arena.Take(sizeK), packedV = arena.Take(sizeV), q = arena.Take(QueryBlock * features), scores = arena.Take(QueryBlock * stride), largest = arena.Take(rows);
-        var sums = arena.TakeDoubles(rows);
+        var arena = new Arena(Arena.Bytes(sizeK) + Arena.Bytes(sizeV) + Arena.Bytes(queryBlock * features) + Arena.Bytes(queryBlock * stride)
+            + 2 * Arena.Bytes(rows) + 2 * Arena.Bytes(queryBlock + Width));
+        T* packedK = arena.Take(sizeK), packedV = arena.Take(sizeV), q = arena.Take(queryBlock * features), scores = arena.Take(queryBlock * stride),
+            largest = arena.Take(rows), sums = arena.Take(rows), shifts = arena.Take(queryBlock + Width), before = arena.Take(queryBlock + Width);
         T* y = arrays.Y + (matrix * arrays.Queries + first) * values, lse = arrays.Lse + matrix * arrays.Queries + first;
-        new Span<double>(sums, (int)rows).Clear();
         new Span<T>(largest, (int)rows).Fill(T.NegativeInfinity);
-        if (keys == 0) new Span<T>(lse, (int)rows).Clear();
-        if (keys == 0 && values > 0) new Span<T>(y, (int)(rows * values)).Clear();
+        new Span<T>(sums, (int)rows).Clear();
+        if (keys == 0) Finish(y, lse, sums, largest, rows, values);
 
         var seen = arrays.Causal ? Math.Min(keys, end) : keys;
         for (nint j = 0; j < seen; j += keyBlock)
@@ -173,58 +177,155 @@ internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFl
             var block = Math.Min(keyBlock, seen - j);
             Gemm<T>.Pack(block, features, arrays.K.Of(matrix, j), 1, arrays.K.Stride, packedK);
             Gemm<T>.Pack(values, block, arrays.V.Of(matrix, j), arrays.V.Stride, 1, packedV);
-            for (var i = arrays.Causal ? Math.Max(first, j / QueryBlock * QueryBlock) : first; i < end; i += QueryBlock)
+            for (var i = arrays.Causal ? Math.Max(first, j / queryBlock * queryBlock) : first; i < end; i += queryBlock)
             {
-                var height = Math.Min(QueryBlock, end - i);
+                var height = Math.Min(queryBlock, end - i);
                 var lastKey = arrays.Causal ? Math.Min(seen, i + height) : seen;
-                var width = Math.Min(block, lastKey - j);
-                if (width <= 0) continue;
+                var tile = new ScoreTile { Scores = scores, Stride = stride, Rows = height, Width = Math.Min(block, lastKey - j), Grows = arrays.Causal ? 1 : 0 };
+                if (tile.Width <= 0) continue;
+                tile.Visible = arrays.Causal ? i + 1 - j : tile.Width;
                 Scaled(arrays.Q.Of(matrix, i), arrays.Q.Stride, height, features, arrays.Scale, q);
-                Gemm<T>.RunOn(packedK, features, height, width, features, q, features, 1, scores, stride, false, default);
-                T* target = y + (i - first) * values, m = largest + (i - first);
-                var sum = sums + (i - first);
-                for (nint r = 0; r < height; r++)
-                {
-                    var row = scores + r * stride;
-                    var visible = arrays.Causal ? Math.Clamp(i + r + 1 - j, 0, width) : width;
-                    if (visible < width) new Span<T>(row + visible, (int)(width - visible)).Clear();
-                    if (visible == 0) continue;
-                    if (arrays.Mask.Memory != null) Apply(arrays.Mask, matrix, i + r, j, row, visible);
-                    var before = m[r];
-                    var now = T.Max(before, Reductions.FoldStretch(row, visible, default(Reductions.QuickMaxFold)));
-                    // Nothing seen so far: e^(−∞ − 0) = 0 is what such a row is to add.
-                    var shift = T.IsNegativeInfinity(now) ? T.Zero : now;
-                    var added = Rowwise.ExpStretch(row, row, visible, shift);
-                    if (now != before && j > 0)
-                    {
-                        var shrink = Math.Exp(double.CreateTruncating(before - shift));
-                        sum[r] *= shrink;
-                        Multiply(target + r * values, values, T.CreateTruncating(shrink));
-                    }
-                    sum[r] += added;
-                    m[r] = now;
-                }
-                Gemm<T>.RunOn(packedV, block, height, values, width, scores, stride, 1, target, values, j > 0, default);
+                Gemm<T>.RunOn(packedK, features, height, tile.Width, features, q, features, 1, scores, stride, false, default);
+                if (arrays.Mask.Memory != null) Apply(arrays.Mask, matrix, i, j, tile);
+                var target = y + (i - first) * values;
+                T* m = largest + (i - first), sum = sums + (i - first);
+                Largest(tile, m, shifts, before);
+                if (j > 0) Shrink(target, values, height, sum, before);
+                Exponentials(tile, shifts, sum);
+                Gemm<T>.RunOn(packedV, block, height, values, tile.Width, scores, stride, 1, target, values, j > 0, default);
+                if (arrays.Weights != null) Keep(tile, sum, keys, arrays.Weights + (matrix * arrays.Queries + i) * keys);
                 if (j + block >= lastKey) Finish(target, lse + (i - first), sum, m, height, values);
             }
         }
     }
 
-    /// <summary>Rows divided by their sums, and their logsumexps.</summary>
-    private static void Finish(T* y, T* lse, double* sums, T* largest, nint rows, nint values)
+    // ---- tiles of scores ----
+
+    /// <summary>Scores of some queries and keys. Behind each row there is room to the end of its last vector.</summary>
+    private struct ScoreTile
     {
-        for (nint r = 0; r < rows; r++, y += values)
+        internal T* Scores;
+        internal nint Stride, Rows, Width;
+
+        /// <summary>Keys that the first row sees, not limited to the tile, and how many more each next row sees.</summary>
+        internal nint Visible, Grows;
+
+        internal readonly nint Seen(nint row) => Math.Clamp(Visible + row * Grows, 0, Width);
+    }
+
+    /// <summary>Each row's largest score so far, that as a finite number to subtract, and what came before it less that number.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Largest(in ScoreTile tile, T* largest, T* shifts, T* before)
+    {
+        var least = Splat<T>(double.NegativeInfinity);
+        for (nint r = 0; r < tile.Rows; r++)
         {
-            var sum = sums[r];
-            if (sum == 0)
+            var row = tile.Scores + r * tile.Stride;
+            var n = tile.Seen(r);
+            Vector512<T> a = Vector512.Create(largest[r]), b = a;
+            nint i = 0;
+            for (; i <= n - 2 * Width; i += 2 * Width)
             {
-                // No key was visible.
-                if (values > 0) new Span<T>(y, (int)values).Clear();
-                lse[r] = T.Zero;
-                continue;
+                a = Vector512.MaxNative(a, Vector512.Load(row + i));
+                b = Vector512.MaxNative(b, Vector512.Load(row + i + Width));
             }
-            Multiply(y, values, T.CreateTruncating(1 / sum));
-            lse[r] = largest[r] + T.CreateTruncating(Math.Log(sum));
+            for (; i <= n - Width; i += Width) a = Vector512.MaxNative(a, Vector512.Load(row + i));
+            if (i < n) b = Vector512.MaxNative(b, Vector512.ConditionalSelect(First<T>(n - i), Vector512.Load(row + i), least));
+            var now = Max(Vector512.MaxNative(a, b));
+            // Nothing seen so far: e^(−∞ − 0) = 0 is what such a row is to add.
+            var shift = T.IsNegativeInfinity(now) ? T.Zero : now;
+            before[r] = largest[r] - shift;
+            largest[r] = now;
+            shifts[r] = shift;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static T Max(Vector512<T> v)
+    {
+        var half = Vector256.MaxNative(v.GetLower(), v.GetUpper());
+        var quarter = Vector128.MaxNative(half.GetLower(), half.GetUpper());
+        quarter = Vector128.MaxNative(quarter, Vector128.Shuffle(quarter.AsDouble(), Vector128.Create(1L, 0L)).As<double, T>());
+        if (sizeof(T) == 4) quarter = Vector128.MaxNative(quarter, Vector128.Shuffle(quarter.AsSingle(), Vector128.Create(1, 0, 3, 2)).As<float, T>());
+        return quarter.ToScalar();
+    }
+
+    /// <summary>Scores become <c>e^(score − shift)</c>, 0 where not seen, and are added to the rows' sums.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Exponentials(in ScoreTile tile, T* shifts, T* sums)
+    {
+        for (nint r = 0; r < tile.Rows; r++)
+        {
+            var row = tile.Scores + r * tile.Stride;
+            var n = tile.Seen(r);
+            var shift = Vector512.Create(shifts[r]);
+            Vector512<T> s = Vector512<T>.Zero, t = s;
+            nint i = 0;
+            for (; i <= n - 2 * Width; i += 2 * Width)
+            {
+                var a = VectorMath.Exp(Vector512.Load(row + i) - shift);
+                var b = VectorMath.Exp(Vector512.Load(row + i + Width) - shift);
+                a.Store(row + i);
+                b.Store(row + i + Width);
+                s += a;
+                t += b;
+            }
+            for (; i < n; i += Width)
+            {
+                var a = VectorMath.Exp(Vector512.Load(row + i) - shift);
+                if (n - i < Width) a &= First<T>(n - i);
+                a.Store(row + i);
+                s += a;
+            }
+            for (; i < tile.Width; i += Width) Vector512<T>.Zero.Store(row + i);
+            sums[r] += T.CreateTruncating(Reductions.Total(Reductions.Widened(s + t)));
+        }
+    }
+
+    /// <summary>What rows have gathered so far, scaled from what was their largest score to what now is.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Shrink(T* y, nint values, nint rows, T* sums, T* before)
+    {
+        for (nint r = 0; r < rows; r += Width) VectorMath.Exp(Vector512.Load(before + r)).Store(before + r);
+        for (nint r = 0; r < rows; r++)
+        {
+            if (before[r] == T.One) continue;
+            sums[r] *= before[r];
+            Multiply(y + r * values, values, before[r]);
+        }
+    }
+
+    /// <summary>Rows divided by their sums, and their logsumexps. Where a sum is 0, no key was visible.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Finish(T* y, T* lse, T* sums, T* largest, nint rows, nint values)
+    {
+        for (nint r = 0; r < rows; r += Width)
+        {
+            var k = Math.Min(Width, rows - r);
+            var sum = Load(sums + r, k);
+            var empty = Vector512.Equals(sum, Vector512<T>.Zero);
+            Store(Vector512.ConditionalSelect(empty, sum, VectorMath.Log(sum) + Load(largest + r, k)), lse + r, k);
+            for (nint i = 0; i < k; i++)
+            {
+                var target = y + (r + i) * values;
+                if (sums[r + i] == T.Zero) new Span<T>(target, (int)values).Clear();
+                else Multiply(target, values, T.One / sums[r + i]);
+            }
+        }
+    }
+
+    /// <summary>The weights of all keys: exponentials divided by their sums, behind the tile zeros.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Keep(in ScoreTile tile, T* sums, nint keys, T* weights)
+    {
+        for (nint r = 0; r < tile.Rows; r++, weights += keys)
+        {
+            var row = tile.Scores + r * tile.Stride;
+            var factor = Vector512.Create(sums[r] == T.Zero ? T.Zero : T.One / sums[r]);
+            nint i = 0;
+            for (; i <= tile.Width - Width; i += Width) (Vector512.Load(row + i) * factor).Store(weights + i);
+            if (i < tile.Width) Store(Vector512.Load(row + i) * factor, weights + i, tile.Width - i);
+            if (tile.Width < keys) new Span<T>(weights + tile.Width, (int)(keys - tile.Width)).Clear();
         }
     }
 
@@ -243,7 +344,7 @@ internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFl
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Multiply(T* y, nint n, T factor)
     {
         var v = Vector512.Create(factor);
@@ -252,10 +353,14 @@ internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFl
         if (i < n) Store(Load(y + i, n - i) * v, y + i, n - i);
     }
 
-    /// <summary>A query's scores of n keys from <paramref name="key"/> on: −∞ where the mask hides them, or the mask added.</summary>
-    private static void Apply(in ScoreMask mask, nint matrix, nint query, nint key, T* row, nint n)
+    /// <summary>Scores of the queries and keys from some on: −∞ where the mask hides them, or the mask added.</summary>
+    private static void Apply(in ScoreMask mask, nint matrix, nint query, nint key, in ScoreTile tile)
     {
-        var at = mask.Offsets[matrix] + query * mask.Row + key * mask.Column;
+        for (nint r = 0; r < tile.Rows; r++) Apply(mask, mask.Offsets[matrix] + (query + r) * mask.Row + key * mask.Column, tile.Scores + r * tile.Stride, tile.Seen(r));
+    }
+
+    private static void Apply(in ScoreMask mask, nint at, T* row, nint n)
+    {
         if (!mask.IsBool) Add((T*)mask.Memory + at, mask.Column, row, n);
         else if (mask.Column == 1) Hide((byte*)mask.Memory + at, row, n);
         else

@@ -25,7 +25,9 @@ namespace Functional
                 mask = mask.ExpandTo(scores);
             }
             (q, k, v) = (All(q), All(k), All(v));
-            return (mask is null ? Attentions.With(causal, scale).Apply(q, k, v) : Attentions.With(causal, scale).Apply(q, k, v, mask))[0];
+            // Few keys: their weights take no more room than the rows they are made of and go into.
+            var attend = Attentions.With(causal, scale, keep: k.Shape[-2] <= q.Shape[-1] + v.Shape[-1]);
+            return (mask is null ? attend.Apply(q, k, v) : attend.Apply(q, k, v, mask))[0];
 
             static Shape Leading(Tensor x) => Shape.Of(x.Shape.Sizes[..^2]);
 
@@ -78,16 +80,17 @@ namespace Functional
 namespace Functional.Ops
 {
     /// <summary>Scaled dot-product attention: inputs q, k, v and, where there is one, the mask, all with the same leading axes; outputs the queries' mean values and,
-    /// for the backward pass, the logsumexp of each query's scores, 0 for a query that sees no key.</summary>
+    /// for the backward pass, the logsumexp of each query's scores, 0 for a query that sees no key, and the weights where they are to be kept.</summary>
     public static unsafe class Attentions
     {
-        public static readonly Op Attention = With(causal: false, scale: null);
+        public static readonly Op Attention = With(causal: false, scale: null, keep: false);
 
-        /// <summary>Attention with queries that see all keys or, causal, the keys 0 … i; scores are multiplied by the scale, 1/√d unless given.</summary>
-        internal static Op With(bool causal, double? scale) => new()
+        /// <summary>Attention with queries that see all keys or, causal, the keys 0 … i; scores are multiplied by the scale, 1/√d unless given.
+        /// Weights that are kept, [queries, keys] for each matrix, need not be computed again in the backward pass.</summary>
+        internal static Op With(bool causal, double? scale, bool keep) => new()
         {
             Name = "attention",
-            Shape = Check,
+            Shape = x => Check(x, keep),
             Forward = new Forward.Into((x, y) =>
             {
                 if (y[0].DType == DType.Float32) Forward<float>(x, y, causal, scale);
@@ -97,13 +100,16 @@ namespace Functional.Ops
             {
                 if (!x[i].DType.IsFloat()) return null;
                 var (q, k, v, factor) = (x[0], x[1], x[2], Factor(x[0], scale));
-                var exponents = (q * factor).Matmul(k.Transpose(-1, -2)) - y[1].Unsqueeze(-1);
-                if (x.Length > 3 && x[3].DType != DType.Bool) exponents += x[3];
-                if (Allowed(x, causal) is { } allowed) exponents = Tensor.Where(allowed, exponents, double.NegativeInfinity);
-                var weights = exponents.Exp();
+                var weights = keep ? y[2] : Weights(x, y[1], causal, factor);
                 if (i == 2) return weights.Transpose(-1, -2).Matmul(g[0]);
                 var change = (g[0] * y[0]).Sum([-1], keepAxes: true) - g[1].Unsqueeze(-1);
-                var scores = weights * (g[0].Matmul(v.Transpose(-1, -2)) - change);
+                var cotangents = g[0].Matmul(v.Transpose(-1, -2));
+                if (keep)
+                {
+                    change += (g[2] * y[2]).Sum([-1], keepAxes: true);
+                    cotangents += g[2];
+                }
+                var scores = weights * (cotangents - change);
                 return i switch
                 {
                     0 => scores.Matmul(k) * factor,
@@ -128,17 +134,17 @@ namespace Functional.Ops
                     draw.Tensor(Shape.Of([.. batch, keys, values])),
                 };
                 var scores = Shape.Of([.. batch, queries, keys]);
-                var mask = draw.Int(0, 3);
+                var (mask, keep) = (draw.Int(0, 3), draw.Chance());
                 if (mask == 1) inputs.Add(draw.Mask(scores));
                 if (mask == 2) inputs.Add(draw.Tensor(scores));
-                return new(With(isCausal, factor), [.. inputs])
+                return new(With(isCausal, factor, keep), [.. inputs])
                 {
-                    Attributes = FormattableString.Invariant($"causal = {(isCausal ? "true" : "false")}, scale = {(factor is { } f ? f : "none")}, mask = {(mask == 1 ? "allowed" : mask == 2 ? "added" : "none")}"),
+                    Attributes = FormattableString.Invariant($"causal = {(isCausal ? "true" : "false")}, scale = {(factor is { } f ? f : "none")}, mask = {(mask == 1 ? "allowed" : mask == 2 ? "added" : "none")}, keep = {(keep ? "true" : "false")}"),
                 };
             },
         };
 
-        private static Spec[] Check(Tensor[] x)
+        private static Spec[] Check(Tensor[] x, bool keep)
         {
             const string op = "attention";
             foreach (var input in x[..3])
@@ -160,7 +166,8 @@ namespace Functional.Ops
                 var scores = Shape.Of([.. rows, k[-2]]);
                 if (x[3].Shape != scores) throw RefuseMask(x[3], scores);
             }
-            return [new(x[0].DType, Shape.Of([.. rows, v[-1]])), new(x[0].DType, Shape.Of(rows))];
+            Spec y = new(x[0].DType, Shape.Of([.. rows, v[-1]])), lse = new(x[0].DType, Shape.Of(rows));
+            return keep ? [y, lse, new(x[0].DType, Shape.Of([.. rows, k[-2]]))] : [y, lse];
         }
 
         internal static ShapeException RefuseMask(Tensor mask, Shape scores) =>
@@ -169,6 +176,15 @@ namespace Functional.Ops
         /// <summary>true where the column is not beyond the row.</summary>
         internal static Tensor Triangle(int rows, int columns) =>
             Tensor.Arange(0, rows).Unsqueeze(1).GreaterEqual(Tensor.Arange(0, columns));
+
+        /// <summary>The weights once more, from the scores' logsumexps.</summary>
+        private static Tensor Weights(Tensor[] x, Tensor lse, bool causal, double factor)
+        {
+            var exponents = (x[0] * factor).Matmul(x[1].Transpose(-1, -2)) - lse.Unsqueeze(-1);
+            if (x.Length > 3 && x[3].DType != DType.Bool) exponents += x[3];
+            if (Allowed(x, causal) is { } allowed) exponents = Tensor.Where(allowed, exponents, double.NegativeInfinity);
+            return exponents.Exp();
+        }
 
         /// <summary>Where a query may see a key; null where all see all.</summary>
         private static Tensor? Allowed(Tensor[] x, bool causal)
@@ -248,6 +264,7 @@ namespace Functional.Ops
             Mask = x.Length > 3 ? kept.Mask(x[3]) : default,
             Y = y[0].Pointer<T>(),
             Lse = y[1].Pointer<T>(),
+            Weights = y.Length > 2 ? y[2].Pointer<T>() : null,
         };
 
         private static void Forward<T>(Tensor[] x, Tensor[] y, bool causal, double? scale) where T : unmanaged, IBinaryFloatingPointIeee754<T>
@@ -264,6 +281,7 @@ namespace Functional.Ops
             {
                 Y = kept.Rows<T>(g[0]),
                 Lse = Normalisation.IsZero(g[1]) ? null : kept.Contiguous<T>(g[1]),
+                Weights = g.Length < 3 || Normalisation.IsZero(g[2]) ? null : kept.Contiguous<T>(g[2]),
                 Q = Open<T>(dx[0]),
                 K = Open<T>(dx[1]),
                 V = Open<T>(dx[2]),
