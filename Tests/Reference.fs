@@ -436,8 +436,7 @@ let private attention (a: Attributes) (x: Plain[]) =
     let keys, features = last k 2, last q 1
 
     let scale =
-        a.Maybe "scale"
-        |> Option.defaultValue (1.0 / sqrt (float (max 1 features)))
+        a.Maybe "scale" |> Option.defaultValue (1.0 / sqrt (float (max 1 features)))
 
     /// The scores of the keys that a query sees, −∞ for the others.
     let scores (query: int[]) =

@@ -152,7 +152,7 @@ internal static unsafe partial class Attention<T>
         for (nint r = 0; r < rows; r++, y += values, g += stride)
         {
             var sum = Vector512<double>.Zero;
-            for (nint i = 0; i < values; )
+            for (nint i = 0; i < values;)
             {
                 // So many products at a time are added up in the narrow type.
                 var end = Math.Min(values, i + 32 * Width);

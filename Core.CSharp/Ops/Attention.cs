@@ -199,10 +199,13 @@ namespace Functional.Ops
 
         // ---- on plain tensors ----
 
-        /// <summary>Tensors and tables that a kernel reads by bare pointers, kept until it is done.</summary>
-        private sealed class Kept(int batch)
+        /// <summary>Tensors that a kernel reads by bare pointers, kept until it is done, and where their matrices begin.</summary>
+        private sealed class Kept(int batch, nint* offsets)
         {
-            private readonly List<object> _alive = [];
+            // Of q, k, v, the mask and a cotangent.
+            internal const int Tables = 5;
+
+            private readonly List<Tensor> _alive = [];
 
             /// <summary>Rows whose elements lie side by side: the tensor where it is, or a copy.</summary>
             internal Rows<T> Rows<T>(Tensor x) where T : unmanaged
@@ -234,11 +237,10 @@ namespace Functional.Ops
 
             private nint* Offsets(Tensor x)
             {
-                var offsets = GC.AllocateUninitializedArray<nint>(Math.Max(1, batch), pinned: true);
-                _alive.Add(offsets);
-                var first = (nint*)System.Runtime.CompilerServices.Unsafe.AsPointer(ref offsets[0]);
-                Products.Offsets(x, first, batch);
-                return first;
+                var table = offsets;
+                Products.Offsets(x, table, batch);
+                offsets += batch;
+                return table;
             }
         }
 
@@ -269,27 +271,37 @@ namespace Functional.Ops
 
         private static void Forward<T>(Tensor[] x, Tensor[] y, bool causal, double? scale) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            var kept = new Kept(Batch(x[0]));
-            Attention<T>.Forward(Arrays<T>(x, y, causal, scale, kept));
-            GC.KeepAlive(kept);
+            var batch = Batch(x[0]);
+            var offsets = batch <= 256 ? stackalloc nint[Kept.Tables * batch] : new nint[Kept.Tables * batch];
+            fixed (nint* first = offsets)
+            {
+                var kept = new Kept(batch, first);
+                Attention<T>.Forward(Arrays<T>(x, y, causal, scale, kept));
+                GC.KeepAlive(kept);
+            }
         }
 
         private static void Backward<T>(Tensor[] x, Tensor[] y, Tensor[] g, Slot?[] dx, bool causal, double? scale) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            var kept = new Kept(Batch(x[0]));
-            var gradients = new AttentionGradients<T>
+            var batch = Batch(x[0]);
+            var offsets = batch <= 256 ? stackalloc nint[Kept.Tables * batch] : new nint[Kept.Tables * batch];
+            fixed (nint* first = offsets)
             {
-                Y = kept.Rows<T>(g[0]),
-                Lse = Normalisation.IsZero(g[1]) ? null : kept.Contiguous<T>(g[1]),
-                Weights = g.Length < 3 || Normalisation.IsZero(g[2]) ? null : kept.Contiguous<T>(g[2]),
-                Q = Open<T>(dx[0]),
-                K = Open<T>(dx[1]),
-                V = Open<T>(dx[2]),
-                Mask = dx.Length > 3 ? Open<T>(dx[3]) : default,
-                Shared = dx.OfType<Slot>().Distinct().Count() < dx.Count(slot => slot is not null),
-            };
-            Attention<T>.Backward(Arrays<T>(x, y, causal, scale, kept), gradients);
-            GC.KeepAlive(kept);
+                var kept = new Kept(batch, first);
+                var gradients = new AttentionGradients<T>
+                {
+                    Y = kept.Rows<T>(g[0]),
+                    Lse = Normalisation.IsZero(g[1]) ? null : kept.Contiguous<T>(g[1]),
+                    Weights = g.Length < 3 || Normalisation.IsZero(g[2]) ? null : kept.Contiguous<T>(g[2]),
+                    Q = Open<T>(dx[0]),
+                    K = Open<T>(dx[1]),
+                    V = Open<T>(dx[2]),
+                    Mask = dx.Length > 3 ? Open<T>(dx[3]) : default,
+                    Shared = dx.OfType<Slot>().Distinct().Count() < dx.Count(slot => slot is not null),
+                };
+                Attention<T>.Backward(Arrays<T>(x, y, causal, scale, kept), gradients);
+                GC.KeepAlive(kept);
+            }
         }
 
         private static Gradient<T> Open<T>(Slot? slot) where T : unmanaged
