@@ -74,10 +74,7 @@ for t, expected in Array.zip unseen forecast do
     line[place expected] <- if place expected = place passengers[t] then '*' else 'x'
     printfn "%s  %3.0f  %3.0f  %s" (table.Texts "Month").[t] passengers[t] expected (String(line).TrimEnd())
 
-let rmse forecast =
-    Array.map2 (fun t v -> (v - passengers[t]) ** 2.0) unseen forecast
-    |> Array.average
-    |> sqrt
+let truth = unseen |> Array.map (Array.get passengers) |> Tensor.From<float>
 
 for name, values in
     [
@@ -87,4 +84,4 @@ for name, values in
         unseen |> Array.map (fun t -> passengers[t - year] * exp (growth (t - 1)))
         "the network", forecast
     ] do
-    printfn "rmse of %s: %.1f" name (rmse values)
+    printfn "rmse of %s: %.1f" name (Metrics.rmse (Tensor.From values) truth)

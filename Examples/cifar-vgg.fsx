@@ -1,5 +1,5 @@
 // Four convolutions with batch normalisation on CIFAR-10, after Simonyan and Zisserman (2015).
-// Build the solution once (dotnet build -c Release), then: dotnet fsi Examples/cifar-vgg.fsx [--small]
+// Build the solution once (dotnet build -c Release), then: dotnet fsi Examples/cifar-vgg.fsx [--small] [--augment]
 #I "bin/Release/net10.0"
 #r "Functional.Core.dll"
 #r "Functional.Dsl.dll"
@@ -56,11 +56,20 @@ let load names =
 let train, test =
     load [ for i in 1..5 -> $"data_batch_{i}.bin" ], load [ "test_batch.bin" ]
 
+// With --augment the images are mirrored and moved, and the rate goes through one cycle.
+let passes, rate, change =
+    if fsi.CommandLineArgs |> Array.contains "--augment" then
+        let passes = if small then 2 else 10
+        let rate = Schedule.oneCycle (3e-3, passes * ((train.Count + 63) / 64))
+        passes, rate, Augment.chain [ Augment.flip 0.5; Augment.crop 4 ]
+    else
+        (if small then 2 else 5), Schedule.constant 1e-3, Augment.chain []
+
 let run =
     Train.fit
-        (Optim.adam 1e-3)
+        (Optim.adam rate)
         Loss.crossEntropy
-        (epochs (if small then 2 else 5) >> batchSize 64 >> report [ accuracy ])
+        (epochs passes >> batchSize 64 >> augment change >> report [ accuracy ])
         net
         train
         (Key.OfSeed 1L)
