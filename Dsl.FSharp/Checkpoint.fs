@@ -110,8 +110,27 @@ module Checkpoint =
                 else
                     ""
 
-            invalidOp
-                $"resume: the checkpoint must be of this {what}; got '{content.File}', where paths differ: {listed}{others}. Give the {what} that it was made with, or another file."
+            raise (
+                DataFormatException(
+                    content.File,
+                    $"the checkpoint must be of this {what}",
+                    $"paths that differ: {listed}{others}. Give the {what} that it was made with, or another file"
+                )
+            )
+
+    /// Refuses a file that tells something else of a thing than is so here.
+    let internal refuseChange (terms: (string * string) list) content =
+        for name, here in terms do
+            let there = fact name content
+
+            if here <> there then
+                raise (
+                    DataFormatException(
+                        content.File,
+                        $"the run must go on with the {name} that it began with, '{there}'",
+                        $"'{here}'. Give the same, or another file"
+                    )
+                )
 
     /// The tensor under a name that was found to be there.
     let internal tensor (name: string) content = content.Arrays[name].ToTensor()

@@ -229,13 +229,7 @@ type internal Session(plan: TrainPlan, optimiser: string, trainer: Trainer, data
         // What differs in the network says more than what differs in the terms.
         trainer.CheckNetwork checkpoint
 
-        for name, here in terms do
-            let there = Checkpoint.fact name checkpoint
-
-            if here <> there then
-                invalidOp
-                    $"resume: the run must go on as it began; got the {name} '{here}' and '{there}' in '{path}'. Give the same, or another checkpoint."
-
+        Checkpoint.refuseChange terms checkpoint
         trainer.Restore(checkpoint, Checkpoint.count "step" checkpoint)
         let n = Checkpoint.count "epochs" checkpoint
 
@@ -273,8 +267,10 @@ type internal Session(plan: TrainPlan, optimiser: string, trainer: Trainer, data
             elif plan.Resumes then
                 restore path
             else
-                invalidOp
-                    $"saveTo: the file must be new, or the run must go on from it; got '{path}', which exists. Add resume, or remove it."
+                raise (
+                    IOException
+                        $"saveTo: the file must be new, or the run must go on from it; got '{path}', which exists. Add resume, or remove it."
+                )
 
             AtomicFile.RemoveLeftovers path)
 

@@ -289,6 +289,8 @@ type Trainer
             ]
         ]
 
+    let terms = [ "key", key.Digits; "optimiser", optimiser.Name ]
+
     /// Forward, loss, backward and update for one batch. The loss and the metrics are those before the update.
     /// A loss that is not finite changes nothing.
     member _.Step(inputs: Tensor, targets: Tensor) : float =
@@ -339,6 +341,18 @@ type Trainer
 
         steps <- step
         save state
+
+    /// Writes parameters, state, moments, average and the number of steps into a safetensors file, whole or not at all.
+    member trainer.Save(path: string) =
+        Checkpoint.write path trainer.Tensors [ yield! terms; "step", string steps ]
+
+    /// Goes on from such a file: the steps that follow give the same bits as if there had been no break. What counts along, such as the tally, begins anew.
+    member trainer.Load(path: string) =
+        let checkpoint = Checkpoint.read path
+        trainer.CheckNetwork checkpoint
+        checkpoint |> Checkpoint.refuseChange terms
+        trainer.Restore(checkpoint, Checkpoint.count "step" checkpoint)
+        tally.Clear()
 
     /// The mean loss and the metrics of a dataset in inference, in batches.
     member _.Evaluate(data: Dataset, batchSize: int) : float * (string * float) list =

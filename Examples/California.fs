@@ -84,7 +84,7 @@ let private train (settings: Settings) =
     let passes =
         settings.Epochs |> Option.defaultValue (if settings.Small then 2 else 20)
 
-    let options = epochs passes >> batchSize 64
+    let options = epochs passes >> batchSize 64 >> settings.Plan
 
     let run =
         Train.fit (Optim.adam 1e-3) Loss.mse options network (dataset training) key

@@ -64,6 +64,7 @@ let train recipe (settings: Settings) =
         >> report [ accuracy ]
         >> Option.foldBack validate data.Validation
         >> Option.foldBack augment recipe.Augment
+        >> settings.Plan
 
     let steps =
         passes * ((data.Training.Count + recipe.BatchSize - 1) / recipe.BatchSize)

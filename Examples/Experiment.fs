@@ -17,8 +17,16 @@ type Settings =
         Small: bool
         /// Data augmentation, where the example knows it.
         Augment: bool
+        /// Where training is written as it goes, and goes on from.
+        Checkpoint: string option
         Json: string option
     }
+
+    /// What the settings say of a training plan.
+    member settings.Plan: TrainPlan -> TrainPlan =
+        match settings.Checkpoint with
+        | Some path -> saveTo path >> resume
+        | None -> id
 
 /// A setting's value.
 type Detail =
@@ -136,7 +144,9 @@ module Outcome =
         match outcome.Ending with
         | Finished -> ()
         | EarlyStopped -> printfn "stopped early: the loss got no better"
-        | Interrupted -> printfn "interrupted: the results are those of the steps so far"
+        | Interrupted ->
+            printfn "interrupted: the results are those of the steps so far"
+            settings.Checkpoint |> Option.iter (printfn "the same command goes on from %s")
         | Diverged reason -> eprintfn "%s" reason
 
         for name, value in outcome.Test do

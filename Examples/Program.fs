@@ -58,7 +58,24 @@ let private options =
         "threads, one per core unless told; the results do not depend on it",
         (fun value settings -> count value |> Option.map (fun n -> { settings with Threads = n }))
         "--json", "FILE", "writes the results there", (fun value settings -> Some { settings with Json = Some value })
+        "--checkpoint",
+        "FILE",
+        "writes training there after each epoch and on Ctrl-C, and goes on from it where it is",
+        (fun value settings ->
+            Some
+                { settings with
+                    Settings.Checkpoint = Some value
+                })
     ]
+
+/// Those that train with `Train.fit`; the others write their loop themselves.
+let private resumable =
+    MnistMlp.experiments
+    @ MnistRows.experiments
+    @ CifarNetworks.experiments
+    @ California.experiments
+    @ Spam.experiments
+    |> List.map _.Name
 
 let private augmentable = String.concat ", " CifarNetworks.augmentable
 
@@ -127,6 +144,7 @@ let main arguments =
             Threads = Threads.Count
             Small = false
             Augment = false
+            Checkpoint = None
             Json = None
         }
 
@@ -142,4 +160,6 @@ let main arguments =
         | _, Error reason -> refuse reason
         | Some _, Ok settings when settings.Augment && not (List.contains name CifarNetworks.augmentable) ->
             refuse $"examples: --augment goes with {augmentable}; got '{name}'."
+        | Some _, Ok settings when settings.Checkpoint.IsSome && not (List.contains name resumable) ->
+            refuse $"""examples: --checkpoint goes with {String.concat ", " resumable}; got '{name}'."""
         | Some experiment, Ok settings -> run experiment settings

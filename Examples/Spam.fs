@@ -97,7 +97,7 @@ let private train (settings: Settings) =
     let passes =
         settings.Epochs |> Option.defaultValue (if settings.Small then 2 else 15)
 
-    let options = epochs passes >> batchSize 32 >> report [ accuracy ]
+    let options = epochs passes >> batchSize 32 >> report [ accuracy ] >> settings.Plan
 
     let run =
         Train.fit (Optim.adam 2e-3) Loss.crossEntropy options network (dataset training) key

@@ -70,6 +70,7 @@ let tests =
                 refused [ "mnist-adam"; "--epochs" ] [ "--epochs needs a value" ]
                 refused [ "mnist-adam"; "--epochs"; "0" ] [ "'0'" ]
                 refused [ "mnist-adam"; "--threads"; "two" ] [ "'two'" ]
+                refused [ "airline"; "--checkpoint"; "file" ] [ "california"; "'airline'" ]
                 refused [ "mnist-adam"; "--augment" ] [ "cifar-vgg"; "'mnist-adam'" ])
 
             testCase "a damaged data file is refused in one sentence" (fun () ->

@@ -2,6 +2,7 @@
 module Functional.Tests.Sittings
 
 open System
+open System.ComponentModel
 open System.Diagnostics
 open System.IO
 open System.Reflection
@@ -94,32 +95,58 @@ let sit (argv: string[]) =
                         Epoch = fun _ -> before.Value <- before.Value + 1
                     }
 
-        let run = train (saveTo path >> saveEvery (int every) >> resume >> show tell)
+        try
+            let run = train (saveTo path >> saveEvery (int every) >> resume >> show tell)
 
-        Console.Out.WriteLine $"{run.Ending} {fingerprint run}"
-        0
+            Console.Out.WriteLine $"{run.Ending} {fingerprint run}"
+            0
+        with :? IOException as error ->
+            Console.Out.WriteLine error.Message
+            1
     | _ ->
         Console.Out.WriteLine
             "sit FILE STEPS THREADS: goes on from a checkpoint that is written after each so many steps"
 
         2
 
-let private start (path: string) (every: int) (threads: int) =
+/// This program, and its first arguments.
+let private self =
     let tests = Assembly.GetExecutingAssembly().Location
 
-    let program, first =
-        match Environment.ProcessPath with
-        | null -> "dotnet", [ tests ]
-        | host when Path.GetFileNameWithoutExtension host = "dotnet" -> host, [ tests ]
-        | own -> own, []
+    match Environment.ProcessPath with
+    | null -> "dotnet", [ tests ]
+    | host when Path.GetFileNameWithoutExtension host = "dotnet" -> host, [ tests ]
+    | own -> own, []
 
+let private launch (program: string) (arguments: string list) =
     let info =
         ProcessStartInfo(program, RedirectStandardOutput = true, UseShellExecute = false)
 
-    for argument in first @ [ "sit"; path; string every; string threads ] do
-        info.ArgumentList.Add argument
-
+    arguments |> List.iter info.ArgumentList.Add
     Process.Start info |> nonNull
+
+let private start (path: string) (every: int) (threads: int) =
+    launch (fst self) (snd self @ [ "sit"; path; string every; string threads ])
+
+/// A sitting as a line for a shell.
+let sitInShell (path: string) (every: int) (threads: int) =
+    let words =
+        fst self :: snd self |> List.map (fun word -> $"'{word}'") |> String.concat " "
+
+    $"{words} sit {path} {every} {threads}"
+
+/// What a shell prints in a name space of its own, where it may mount; None where there can be none.
+let inOwnSpace (script: string) (folder: string) =
+    try
+        use shell = launch "unshare" [ "-rm"; "sh"; "-c"; script; "sh"; folder ]
+        let text = shell.StandardOutput.ReadToEnd()
+        shell.WaitForExit()
+
+        match List.ofArray (text.Split('\n', StringSplitOptions.RemoveEmptyEntries)) with
+        | [] -> None
+        | lines -> Some lines
+    with :? Win32Exception ->
+        None
 
 /// Where a sitting ended: the steps that it told of, and its last line where it came to an end of its own.
 type Outcome =
@@ -223,10 +250,13 @@ let killed (kills: int) (seed: int) =
             Fingerprint = final.End |> Option.defaultValue "nothing"
         })
 
+let private wholeOnce =
+    lazy
+        (let run = train (show Progress.silent)
+         $"{run.Ending} {fingerprint run}")
+
 /// The same run in one sitting.
-let whole () =
-    let run = train (show Progress.silent)
-    $"{run.Ending} {fingerprint run}"
+let whole () = wholeOnce.Value
 
 /// `kills 20`: the whole proof, with its figures.
 let prove (argv: string[]) =
