@@ -75,3 +75,188 @@ type Overhead() =
             y.Sum()
 
         Diff.ValueAndGrad(System.Func<_, _> chain, a)
+
+/// 3x3 convolutions of an image batch by size: forward, and both gradients.
+[<MemoryDiagnoser>]
+type Convolutions() =
+    let window = Window(Padding = 1)
+    let mutable x = Tensor.Zeros Shape.Scalar
+    let mutable w = Tensor.Zeros Shape.Scalar
+    let mutable y = Tensor.Zeros Shape.Scalar
+
+    [<Params(8, 16, 32)>]
+    member val Size = 0 with get, set
+
+    [<Params(16, 64)>]
+    member val Channels = 0 with get, set
+
+    [<GlobalSetup>]
+    member this.Setup() =
+        let image = Shape.Of [ 16; this.Channels; this.Size; this.Size ]
+        x <- (Key.OfSeed 1L).Normal image
+        w <- (Key.OfSeed 2L).Normal(Shape.Of [ this.Channels; this.Channels; 3; 3 ])
+        y <- (Key.OfSeed 3L).Normal image
+
+    [<Benchmark>]
+    member _.Forward() =
+        Tensor.Convolution(x, w, window = window)
+
+    [<Benchmark>]
+    member this.InputGradient() =
+        Ops.Convolutions.Transpose(window, [| this.Size; this.Size |]).Call(y, w)
+
+    [<Benchmark>]
+    member _.WeightGradient() =
+        Ops.Convolutions.Correlate(window, [| 3; 3 |]).Call(x, y)
+
+    [<Benchmark>]
+    member _.Depthwise() =
+        let each = w.Slice(1, 0, 1)
+        Tensor.Convolution(x, each, window = Window(Padding = 1, Groups = x.Shape[1]))
+
+/// The gradient of the sum of a function's result.
+module private Gradient =
+    let ofSum (f: Tensor -> Tensor) (x: Tensor) =
+        Diff.Grad(System.Func<Tensor, Tensor>(fun x -> (f x).Sum())).Invoke x
+
+/// Windows of 2x2, overlapping windows of 3x3, and whole images.
+[<MemoryDiagnoser>]
+type PoolingKernels() =
+    let x = (Key.OfSeed 1L).Normal(Shape.Of [ 64; 32; 32; 32 ])
+    let overlapping = Window(Stride = 2, Padding = 1)
+
+    [<Benchmark>]
+    member _.Max() = x.MaxPool 2
+
+    [<Benchmark>]
+    member _.MaxOverlapping() = x.MaxPool(3, overlapping)
+
+    [<Benchmark>]
+    member _.MaxWithGradient() = x |> Gradient.ofSum _.MaxPool(2)
+
+    [<Benchmark>]
+    member _.Average() = x.AveragePool 2
+
+    [<Benchmark>]
+    member _.AverageOverlapping() = x.AveragePool(3, overlapping)
+
+    [<Benchmark>]
+    member _.AverageWithGradient() = x |> Gradient.ofSum _.AveragePool(2)
+
+    [<Benchmark>]
+    member _.Global() = x.AdaptiveAveragePool 1
+
+/// Rows and channels brought to mean 0 and variance 1.
+[<MemoryDiagnoser>]
+type NormalisationKernels() =
+    let rows = (Key.OfSeed 1L).Normal(Shape.Of [ 1024; 1024 ])
+    let images = (Key.OfSeed 2L).Normal(Shape.Of [ 32; 32; 32; 32 ])
+
+    [<Benchmark>]
+    member _.Layer() = rows.LayerNorm()
+
+    [<Benchmark>]
+    member _.LayerWithGradient() = rows |> Gradient.ofSum _.LayerNorm()
+
+    [<Benchmark>]
+    member _.RootMeanSquare() = rows.RmsNorm()
+
+    [<Benchmark>]
+    member _.Batch() =
+        let struct (y, _, _) = images.BatchNorm()
+        y
+
+    [<Benchmark>]
+    member _.BatchWithGradient() =
+        images
+        |> Gradient.ofSum (fun x ->
+            let struct (y, _, _) = x.BatchNorm()
+            y)
+
+    [<Benchmark>]
+    member _.Group() = images.GroupNorm 8
+
+    [<Benchmark>]
+    member _.Instance() = images.InstanceNorm()
+
+/// 28 steps of a batch of 64, forward and with the gradient of the input weight.
+[<MemoryDiagnoser>]
+type Recurrences() =
+    let x = (Key.OfSeed 1L).Normal(Shape.Of [ 64; 28; 28 ])
+
+    let weights gates units =
+        let scale = 1.0 / sqrt (float units)
+
+        [|
+            for i, sizes in
+                List.indexed
+                    [
+                        [ 28; gates * units ]
+                        [ units; gates * units ]
+                        [ gates * units ]
+                        [ gates * units ]
+                    ] -> (Key.OfSeed 2L).Fold(i).Normal(Shape.Of sizes) * scale
+        |]
+
+    let mutable one = [||]
+    let mutable three = [||]
+    let mutable four = [||]
+
+    [<Params(32, 128)>]
+    member val Units = 0 with get, set
+
+    [<GlobalSetup>]
+    member this.Setup() =
+        one <- weights 1 this.Units
+        three <- weights 3 this.Units
+        four <- weights 4 this.Units
+
+    [<Benchmark>]
+    member _.Rnn() =
+        Tensor.Rnn(x, one[0], one[1], one[2], one[3])
+
+    [<Benchmark>]
+    member _.Gru() =
+        Tensor.Gru(x, three[0], three[1], three[2], three[3])
+
+    [<Benchmark>]
+    member _.Lstm() =
+        let struct (states, _) = Tensor.Lstm(x, four[0], four[1], four[2], four[3])
+        states
+
+    [<Benchmark>]
+    member _.LstmWithGradient() =
+        four[0]
+        |> Gradient.ofSum (fun w ->
+            let struct (states, _) = Tensor.Lstm(x, w, four[1], four[2], four[3])
+            states)
+
+/// Four examples with four heads of 32 features.
+[<MemoryDiagnoser>]
+type AttentionKernels() =
+    let mutable q = Tensor.Zeros Shape.Scalar
+    let mutable k = Tensor.Zeros Shape.Scalar
+    let mutable v = Tensor.Zeros Shape.Scalar
+
+    [<Params(64, 256)>]
+    member val Length = 0 with get, set
+
+    [<GlobalSetup>]
+    member this.Setup() =
+        let draw seed =
+            (Key.OfSeed seed).Normal(Shape.Of [ 4; 4; this.Length; 32 ])
+
+        q <- draw 1L
+        k <- draw 2L
+        v <- draw 3L
+
+    [<Benchmark>]
+    member _.Full() = Tensor.Attention(q, k, v)
+
+    [<Benchmark>]
+    member _.Causal() =
+        Tensor.Attention(q, k, v, causal = true)
+
+    [<Benchmark>]
+    member _.WithGradient() =
+        q |> Gradient.ofSum (fun q -> Tensor.Attention(q, k, v))
