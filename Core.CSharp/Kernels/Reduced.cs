@@ -46,7 +46,8 @@ internal struct Reduced
         return r;
     }
 
-    /// <summary>Whether neighbouring outputs are neighbours in the input and the reduced elements are not: then vectors lie across outputs.</summary>
+    /// <summary>Whether neighbouring outputs are neighbours in the input and the reduced elements are not, or there is only one of them:
+    /// then vectors lie across outputs.</summary>
     internal readonly bool Across =>
-        Kept.Rank > 0 && Kept.Stride(0, 0) == 1 && Kept.Size(0) > 1 && Gone.Rank > 0 && Gone.Stride(0, 0) != 1;
+        Kept.Rank > 0 && Kept.Stride(0, 0) == 1 && Kept.Size(0) > 1 && (Gone.Rank == 0 || Gone.Stride(0, 0) != 1);
 }

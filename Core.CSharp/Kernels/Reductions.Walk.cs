@@ -258,6 +258,12 @@ internal static unsafe partial class Reductions
         private void Stretches(T* narrow, double* wide, T* x, nint start, nint end, nint k, nint output)
         {
             Geometry* g = &Plan->Gone;
+            if (g->Rank == 0)
+            {
+                // One element for each output.
+                if (start < end) Reducer.Step(narrow, wide, x, 0, 1, k, output);
+                return;
+            }
             nint inner = g->Size(0), stride = g->Stride(0, 0);
             while (start < end)
             {
