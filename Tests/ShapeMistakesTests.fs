@@ -137,6 +137,10 @@ let private mistakes =
         "spam", "a vector for each word", without "mean", "dense", "dropout"
         "spam", "a mean of a mean", before "dense2" (lastState ()), "lastState", "relu"
 
+        "translate", "a text in two rows", before "remember" (reshape [ 2; 21 ]), "source", "reshape"
+        "translate-gru", "vectors of vectors", before "remember" (embedding (3, 4)), "gru", "embedding"
+        "translate-transformer", "no room to write", before "remember" (dense 40), "target", "dense"
+
         "airline", "all states are no vector", without "lastState", "dense", "gru"
         "airline", "months without features", before "gru" (flatten ()), "gru", "flatten"
         "airline", "an axis too many", before "gru" (embedding (9, 4)), "gru", "embedding"

@@ -96,6 +96,8 @@ namespace Functional.Ops
                 if (y[0].DType == DType.Float32) Forward<float>(x, y, causal, scale);
                 else Forward<double>(x, y, causal, scale);
             }),
+            // Scores, and what they weigh; a causal one is counted whole.
+            Flop = static (x, y) => 2 * y[1].Shape.Count * x[1].Shape[-2] * (x[0].Shape[-1] + x[2].Shape[-1]),
             Vjp = (x, y, g, i) =>
             {
                 if (!x[i].DType.IsFloat()) return null;
