@@ -15,10 +15,10 @@ type internal CheckpointContent =
 
 /// Runs of training in one safetensors file: parameters as "parameters.dense.weight", state, moments, and the facts of the run as metadata.
 [<RequireQualifiedAccess>]
-module Checkpoint =
+module internal Checkpoint =
     let private format = "training run 1"
 
-    let internal write (path: string) (tensors: (string * Tensor) seq) (facts: (string * string) seq) =
+    let write (path: string) (tensors: (string * Tensor) seq) (facts: (string * string) seq) =
         let metadata = Dictionary()
         metadata["format"] <- format
 
@@ -27,12 +27,23 @@ module Checkpoint =
 
         Safetensors.Write(path, [ for name, tensor in tensors -> tensor.Named name ], metadata)
 
-    let internal read (path: string) : CheckpointContent =
-        let content = Safetensors.Read path
-        let arrays = Dictionary()
+    let ofArrays (path: string) (arrays: NamedArray seq) facts : CheckpointContent =
+        let byName = Dictionary()
 
-        for array in content.Arrays do
-            arrays[array.Name] <- array
+        for array in arrays do
+            byName[array.Name] <- array
+
+        {
+            File = path
+            Arrays = byName
+            Facts = facts
+        }
+
+    /// Whether it is a run of training, and not a file of other arrays.
+    let isRun content = content.Facts.ContainsKey "format"
+
+    let read (path: string) : CheckpointContent =
+        let content = Safetensors.Read path
 
         match content.Metadata.TryGetValue "format" with
         | true, found when found = format -> ()
@@ -40,20 +51,16 @@ module Checkpoint =
             raise (DataFormatException(path, $"a checkpoint of the format '{format}' is needed", $"'{found}'"))
         | _ -> raise (DataFormatException(path, "a checkpoint of a training run is needed", "a file of other arrays"))
 
-        {
-            File = path
-            Arrays = arrays
-            Facts = content.Metadata
-        }
+        ofArrays path content.Arrays content.Metadata
 
     /// What the file says of a thing.
-    let internal fact (name: string) content =
+    let fact (name: string) content =
         match content.Facts.TryGetValue name with
         | true, value -> value
         | _ -> raise (DataFormatException(content.File, $"the checkpoint must tell '{name}'", "none"))
 
     /// The same as a number of 0 or more.
-    let internal count name content =
+    let count name content =
         let text = fact name content
 
         match Int32.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture) with
@@ -64,7 +71,7 @@ module Checkpoint =
         shape |> Seq.map string |> String.concat "; "
 
     /// The doubles under a name, of a shape.
-    let internal doubles (name: string) (shape: int list) content =
+    let doubles (name: string) (shape: int list) content =
         match content.Arrays.TryGetValue name with
         | true, array when array.DType = "F64" && List.ofArray array.Shape = shape -> array.To<float>()
         | found, array ->
@@ -96,7 +103,7 @@ module Checkpoint =
     let private most = 20
 
     /// Refuses a file whose arrays under the prefixes are not like these tensors.
-    let internal refuseOther what (groups: (string * (string * Tensor) list) list) content =
+    let refuseOther what (groups: (string * (string * Tensor) list) list) content =
         let found =
             groups
             |> List.collect (fun (prefix, wanted) -> differences prefix wanted content)
@@ -113,13 +120,13 @@ module Checkpoint =
             raise (
                 DataFormatException(
                     content.File,
-                    $"the checkpoint must be of this {what}",
+                    $"it must be of this {what}",
                     $"paths that differ: {listed}{others}. Give the {what} that it was made with, or another file"
                 )
             )
 
     /// Refuses a file that tells something else of a thing than is so here.
-    let internal refuseChange (terms: (string * string) list) content =
+    let refuseChange (terms: (string * string) list) content =
         for name, here in terms do
             let there = fact name content
 
@@ -133,23 +140,4 @@ module Checkpoint =
                 )
 
     /// The tensor under a name that was found to be there.
-    let internal tensor (name: string) content = content.Arrays[name].ToTensor()
-
-    /// Parameters and state of a network from the checkpoint of its training, for `Layer.predict`: those of the best epoch where the run kept them, else
-    /// the average where it had one, else the last.
-    let load (path: string) (network: Layer) : Tree<Tensor> * Tree<Tensor> =
-        let content = read path
-        let parameters, state = Layer.init (Key.OfSeed 0L) network
-
-        refuseOther "network" [ "parameters.", Tree.named parameters; "state.", Tree.named state ] content
-
-        let from (prefixes: string list) tree =
-            tree
-            |> Tree.mapPath (fun path _ ->
-                let prefix =
-                    prefixes
-                    |> List.find (fun prefix -> content.Arrays.ContainsKey $"{prefix}.{path}")
-
-                content |> tensor $"{prefix}.{path}")
-
-        from [ "best.parameters"; "average"; "parameters" ] parameters, from [ "best.state"; "state" ] state
+    let tensor (name: string) content = content.Arrays[name].ToTensor()

@@ -112,6 +112,8 @@ module Progress =
                     let clock = Stopwatch.StartNew()
                     let shown = ref 0.0
                     let doneBefore = ref 0
+                    // Epochs of an earlier sitting took none of this one's time.
+                    let here = ref 0
 
                     train
                         {
@@ -119,11 +121,12 @@ module Progress =
                                 fun step loss ->
                                     // The bar is redrawn ten times a second at most; asking a clock is all that a step pays for.
                                     let now = clock.Elapsed.TotalSeconds
+                                    here.Value <- here.Value + 1
 
                                     if now - shown.Value > 0.1 then
                                         shown.Value <- now
                                         let total = doneBefore.Value + step
-                                        let rate = float total / now * float examples / float steps
+                                        let rate = float here.Value / now * float examples / float steps
 
                                         task.Description <-
                                             $"epoch {doneBefore.Value / steps + 1}/{epochs}   loss {loss:F4}   {rate:N0} examples/s"

@@ -108,6 +108,32 @@ let private sittings =
                     Expect.equal again.Ending EarlyStopped "still"
                     Expect.equal (bits again) (bits run) "and the best parameters are there"))
 
+            testCase "a rate that follows the epochs goes on as it would have" (fun () ->
+                let run options =
+                    let plateau =
+                        ref (
+                            Plateau.start
+                                { PlateauRule.Usual with
+                                    Patience = 0
+                                    Factor = 0.5
+                                }
+                                0.5
+                        )
+
+                    let rule = Optim.sgd (Schedule(fun _ -> plateau.Value.Rate))
+
+                    let follow (epoch: Epoch) =
+                        plateau.Value <- Plateau.step epoch.Loss plateau.Value
+
+                    bits (fit rule (observe follow >> options) net), plateau.Value.Rate
+
+                inFile (fun path ->
+                    let plan = saveTo path >> resume
+                    run (plan >> epochs 12) |> ignore
+                    let found = run (plan >> epochs 20)
+                    Expect.equal found (run (epochs 20)) "the bits, and the rate"
+                    Expect.isLessThan (snd found) 0.5 "which fell"))
+
             if isLinux then
                 testCase "killed at random instants, it loses nothing but the step under way" (fun () ->
                     let report = killed 4 Environment.TickCount
@@ -146,7 +172,7 @@ let private files =
                         ]
 
                     refused parts (fun () -> fit (Optim.adam 0.01) (saveTo path >> resume) other)
-                    refused parts[..4] (fun () -> Checkpoint.load path other)
+                    refused parts[..4] (fun () -> Weights.load path other)
 
                     refused [ "'dense2.bias' is only there" ] (fun () ->
                         fit
@@ -205,7 +231,7 @@ let private files =
             testCase "the best parameters are those that load gives" (fun () ->
                 inFile (fun path ->
                     let run = fit (Optim.sgd 3.0) (epochs 6 >> keepBest >> saveTo path) net
-                    let loaded, _ = Checkpoint.load path net
+                    let loaded, _ = Weights.load path net
 
                     Expect.equal
                         (Tree.leaves loaded |> Array.collect _.ToArray<float32>())
@@ -271,6 +297,35 @@ let private files =
                                 Expect.equal left "run" "nothing else is left"
                                 Expect.equal ending (whole ()) "the bits of a run in one sitting"
                             | other -> failtest $"three lines are expected; got {other}"))
+
+            for name in [ "net.safetensors"; "net.npz" ] do
+                testCase $"weights go into {name} and back" (fun () ->
+                    inFolder (fun folder ->
+                        let path = Path.Combine(folder, name)
+                        let net = input [ 3 ] >=> named "body" (dense 5 >=> batchNorm ()) >=> dense 2
+                        let parameters, state = Layer.init key net
+                        Weights.save path (parameters, state)
+                        let again, stateAgain = Weights.load path net
+
+                        for tree, loaded in [ parameters, again; state, stateAgain ] do
+                            for (path, expected), (_, found) in List.zip (Tree.named tree) (Tree.named loaded) do
+                                Expect.equal (found.ToArray<float32>()) (expected.ToArray<float32>()) path
+
+                        let names =
+                            if name.EndsWith "npz" then
+                                [ for array in Npz.Read path -> array.Name ]
+                            else
+                                [ for array in Safetensors.Read(path).Arrays -> array.Name ]
+
+                        Expect.contains names "body.dense.weight" "names are paths"
+
+                        refused
+                            [
+                                path
+                                "'body.dense.weight' is only there"
+                                "'dense.weight' is F32[3; 2] here"
+                            ]
+                            (fun () -> Weights.load path (input [ 3 ] >=> dense 2))))
 
             testCase "a full disk leaves the old file, and says so" (fun () ->
                 inFile (fun path ->

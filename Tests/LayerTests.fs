@@ -28,6 +28,7 @@ let private vectorLayers: (int -> Layer) list =
         (fun n -> repeat 2 (dense (1 + n % 3) >=> tanh))
         (fun n -> branch ([ dense 2; dense 2 ], List.reduce (fun a b -> a * b)))
         (fun n -> frozen (dense (1 + n % 3)))
+        (fun n -> withRegulariser "weight" (Regulariser.l2 0.1) (dense (1 + n % 3)))
     ]
 
 /// Adding the mean of a row back needs no equal shape, so `residual` fits behind any width.
