@@ -172,7 +172,7 @@ let private files =
                         ]
 
                     refused parts (fun () -> fit (Optim.adam 0.01) (saveTo path >> resume) other)
-                    refused parts[..4] (fun () -> Weights.load path other)
+                    refused parts[..4] (fun () -> NetworkFile.load path other)
 
                     refused [ "'dense2.bias' is only there" ] (fun () ->
                         fit
@@ -231,7 +231,7 @@ let private files =
             testCase "the best parameters are those that load gives" (fun () ->
                 inFile (fun path ->
                     let run = fit (Optim.sgd 3.0) (epochs 6 >> keepBest >> saveTo path) net
-                    let loaded, _ = Weights.load path net
+                    let loaded, _ = NetworkFile.load path net
 
                     Expect.equal
                         (Tree.leaves loaded |> Array.collect _.ToArray<float32>())
@@ -304,8 +304,8 @@ let private files =
                         let path = Path.Combine(folder, name)
                         let net = input [ 3 ] >=> named "body" (dense 5 >=> batchNorm ()) >=> dense 2
                         let parameters, state = Layer.init key net
-                        Weights.save path (parameters, state)
-                        let again, stateAgain = Weights.load path net
+                        NetworkFile.save path (parameters, state)
+                        let again, stateAgain = NetworkFile.load path net
 
                         for tree, loaded in [ parameters, again; state, stateAgain ] do
                             for (path, expected), (_, found) in List.zip (Tree.named tree) (Tree.named loaded) do
@@ -325,7 +325,7 @@ let private files =
                                 "'body.dense.weight' is only there"
                                 "'dense.weight' is F32[3; 2] here"
                             ]
-                            (fun () -> Weights.load path (input [ 3 ] >=> dense 2))))
+                            (fun () -> NetworkFile.load path (input [ 3 ] >=> dense 2))))
 
             testCase "a full disk leaves the old file, and says so" (fun () ->
                 inFile (fun path ->

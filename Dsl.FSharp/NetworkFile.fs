@@ -5,12 +5,12 @@ open System.Collections.Generic
 open Functional.Files
 
 /// What a network has learnt as a file, which NumPy or a safetensors library reads: arrays by their paths, such as "features.conv2.weight".
-module Weights =
+module NetworkFile =
     let private isNpz (path: string) =
         path.EndsWith(".npz", StringComparison.OrdinalIgnoreCase)
 
     /// Writes parameters and state, whole or not at all: as .npz where the file is called so, else as safetensors.
-    /// `Weights.save "net.safetensors" (run.Parameters, run.State)`
+    /// `NetworkFile.save "net.safetensors" (run.Parameters, run.State)`
     let save (path: string) (parameters: Tree<Tensor>, state: Tree<Tensor>) =
         let arrays =
             [
