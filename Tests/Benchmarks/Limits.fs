@@ -7,6 +7,7 @@ open System.Diagnostics
 open System.IO
 open System.Text.Json
 open System.Text.RegularExpressions
+open System.Threading
 open Functional
 open Functional.Autodiff
 open Functional.Ops
@@ -324,20 +325,34 @@ let private median (values: seq<float>) =
     let sorted = Seq.sort values |> Array.ofSeq
     sorted[sorted.Length / 2]
 
-/// Seconds that the machine's best would take for the same.
-let private floor =
-    function
-    | Arithmetic flop -> flop / (Machine.multiplyAdds () * 1e9)
+/// Seconds that the machine's best would take for the same, measured for about as long as `during`: what interrupts the one then interrupts the other.
+let private floor during limit =
+    // Samples in a row count as one, by the time they take together.
+    let rate probe =
+        // Who waits for this core should run now, not in the middle of a sample.
+        Thread.Yield() |> ignore
+        let start = Stopwatch.GetTimestamp()
+
+        let rates =
+            [
+                yield probe ()
+                while Stopwatch.GetElapsedTime(start).TotalSeconds < during do
+                    yield probe ()
+            ]
+
+        float rates.Length / List.sumBy (fun r -> 1.0 / r) rates
+
+    match limit with
+    | Arithmetic flop -> flop / (rate Machine.multiplyAdds * 1e9)
     | Traffic(read, written) ->
-        // What is written has something read beside it; the rest is reading alone.
+        // What is written has something read beside it; the rest is reading alone, and writing alone runs at the speed of copying.
         let both = min read written
-        let copied = 2.0 * both / (Machine.copying () * 1e9)
+        let copied = (written + both) / (rate Machine.copying * 1e9)
 
         if read > both then
-            copied + (read - both) / (Machine.reading () * 1e9)
+            copied + (read - both) / (rate Machine.reading * 1e9)
         else
-            // Writing alone runs at the speed of copying.
-            copied + (written - both) / (Machine.copying () * 1e9)
+            copied
 
 let private measure (seconds: float) (kernel: Kernel) =
     let step = kernel.Build()
@@ -352,15 +367,18 @@ let private measure (seconds: float) (kernel: Kernel) =
         step ()
         warm <- warm + 1
 
-    // As long as a sample of the limit, so that both see the same weather.
-    let inner = max 1 (int (1e-3 * float warm / elapsed start))
+    let perCall = elapsed start / float warm
+    let inner = max 1 (int (1e-3 / perCall))
     let rounds = ResizeArray()
     let start = Stopwatch.GetTimestamp()
 
     while rounds.Count < 7 || elapsed start < seconds do
-        let least = floor kernel.Limit
+        let least = floor (perCall * float inner) kernel.Limit
         // The first call pays for what the probe left in the caches.
-        step ()
+        if perCall < 1e-3 then
+            step ()
+
+        Thread.Yield() |> ignore
         let t = Stopwatch.GetTimestamp()
 
         for _ in 1..inner do
@@ -411,6 +429,11 @@ let private machine threads =
 /// Prints the table and writes {"machine": [...], "results": {NAME: {"ms", "rate", "possible", "unit", "share"}}}.
 let run (threads: int) (filter: string) (seconds: float) (json: string option) =
     let chosen = kernels |> List.filter (fun k -> Regex.IsMatch(k.Name, filter))
+    let load = Machine.load ()
+
+    if load > 1.0 then
+        printfn $"the machine had {load:F1} processes to run in the last minute: times are long, and shares are rough"
+
     let machine = machine threads
     Threads.Count <- threads
 

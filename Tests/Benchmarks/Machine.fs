@@ -199,3 +199,7 @@ let peakMemory () = status "VmHWM"
 
 /// What it holds now.
 let residentMemory () = status "VmRSS"
+
+/// Processes that ran or waited for a core during the last minute, on average.
+let load () =
+    Double.Parse(File.ReadAllText("/proc/loadavg").Split(' ')[0], Globalization.CultureInfo.InvariantCulture)
