@@ -60,6 +60,34 @@ module Grad =
 
         Trees.rebuild form.Value.Value value, Trees.rebuild form.Value.Value tangent
 
+    /// f's value at p and its derivative there as a linear map of directions: f runs once, the map as often as wanted.
+    let linearize (f: 'P -> 'Y) (p: 'P) : 'Y * ('P -> 'Y) =
+        let form = ref None
+
+        let inner (leaves: Tensor[]) =
+            let y = f (Trees.rebuild p leaves)
+            form.Value <- Some y
+            Trees.leaves y
+
+        let struct (value, tangents) =
+            Diff.Linearize(Func<Tensor[], Tensor[]> inner, Trees.leaves p)
+
+        Trees.rebuild form.Value.Value value,
+        (fun direction -> Trees.rebuild form.Value.Value (tangents.Invoke(Trees.leaves direction)))
+
+    /// A function of one example as a function of many, which lie along the first axis of every tensor of the argument and of the result.
+    /// `vmap (grad loss)` gives a gradient for each example.
+    let vmap (f: 'P -> 'Y) (p: 'P) : 'Y =
+        let form = ref None
+
+        let inner (leaves: Tensor[]) =
+            let y = f (Trees.rebuild p leaves)
+            form.Value <- Some y
+            Trees.leaves y
+
+        let result = Diff.Vmap(Func<Tensor[], Tensor[]> inner).Invoke(Trees.leaves p)
+        Trees.rebuild form.Value.Value result
+
     /// All first derivatives of a function of one tensor, of shape y.Shape + x.Shape; backward or forward, whichever takes fewer sweeps.
     let jacobian (f: Tensor -> Tensor) (x: Tensor) : Tensor =
         Diff.Jacobian(Func<Tensor, Tensor> f).Invoke x
@@ -86,6 +114,16 @@ module Grad =
             Diff.CustomVjp(
                 Func<Tensor[], Tensor[]>(fun x -> [| f x[0] |]),
                 Func<Tensor[], Tensor[], Tensor[], Tensor[]>(fun x y g -> [| rule x[0] y[0] g[0] |])
+            )
+
+        fun x -> custom.Invoke([| x |])[0]
+
+    /// f with a derivative given by hand: `rule x y dx` gives y's tangent from x's, linear in it; the way back follows.
+    let customJvp (f: Tensor -> Tensor) (rule: Tensor -> Tensor -> Tensor -> Tensor) : Tensor -> Tensor =
+        let custom =
+            Diff.CustomJvp(
+                Func<Tensor[], Tensor[]>(fun x -> [| f x[0] |]),
+                Func<Tensor[], Tensor[], Tensor[], Tensor[]>(fun x y dx -> [| rule x[0] y[0] dx[0] |])
             )
 
         fun x -> custom.Invoke([| x |])[0]

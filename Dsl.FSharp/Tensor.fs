@@ -1,5 +1,7 @@
 namespace Functional
 
+open Functional.Ops
+
 /// Random numbers as values: a key is split or folded, never advanced.
 [<CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module Key =
@@ -66,6 +68,19 @@ module Tensor =
 
     /// Normal with mean 0 and deviation 1.
     let normal (shape: int list) (key: Key) = key.Normal(Shape.Of shape)
+
+    /// Standard normal between low and high.
+    let truncatedNormal (low: float) (high: float) (shape: int list) (key: Key) =
+        key.TruncatedNormal(Shape.Of shape, low, high)
+
+    /// −ln(−ln u): scores plus these, then the largest, is a draw from the scores' softmax.
+    let gumbel (shape: int list) (key: Key) = key.Gumbel(Shape.Of shape)
+
+    /// Classes drawn with the probabilities softmax(logits).
+    let categorical (logits: Tensor) (key: Key) = key.Categorical logits
+
+    /// Draws of the gamma distribution, differentiable by its concentration.
+    let gamma (concentration: Tensor) (key: Key) = key.Gamma concentration
 
     // ---- elements ----
 
@@ -320,6 +335,140 @@ module Tensor =
     /// x with the elements of `source` added where `index` points along an axis.
     let scatterAdd (axis: int) (index: Tensor) (source: Tensor) (x: Tensor) = x.ScatterAdd(index, source, axis)
     let oneHot (classes: int) (x: Tensor) = x.OneHot classes
+
+    // ---- running results, order ----
+
+    /// yᵢ = Σ xⱼ over j ≤ i
+    let cumSum (axis: int) (x: Tensor) = x.CumSum axis
+
+    /// yᵢ = Π xⱼ over j ≤ i
+    let cumProd (axis: int) (x: Tensor) = x.CumProd axis
+
+    /// The largest element so far and where it first stood.
+    let cumMax (axis: int) (x: Tensor) =
+        let struct (values, places) = x.CumMax axis
+        values, places
+
+    /// The smallest element so far and where it first stood.
+    let cumMin (axis: int) (x: Tensor) =
+        let struct (values, places) = x.CumMin axis
+        values, places
+
+    /// ln Σ e^xⱼ over j ≤ i
+    let logCumSumExp (axis: int) (x: Tensor) = x.LogCumSumExp axis
+
+    /// yᵢ = aᵢ·yᵢ₋₁ + bᵢ, from y₀ = b₀
+    let linearRecurrence (axis: int) (a: Tensor) (b: Tensor) = Tensor.LinearRecurrence(a, b, axis)
+
+    /// The n-th differences of neighbours.
+    let diff (n: int) (axis: int) (x: Tensor) = x.Diff(n, axis)
+
+    /// The elements in ascending order and where each came from.
+    let sort (axis: int) (x: Tensor) =
+        let struct (values, places) = x.Sort axis
+        values, places
+
+    /// The places of the elements in ascending order.
+    let argSort (axis: int) (x: Tensor) = x.ArgSort axis
+
+    /// The k largest elements, largest first, and their places.
+    let topK (k: int) (axis: int) (x: Tensor) =
+        let struct (values, places) = x.TopK(k, axis)
+        values, places
+
+    /// The element in the middle.
+    let median (axis: int) (x: Tensor) = x.Median axis
+
+    /// The value below which a share of the elements lies.
+    let quantile (share: float) (axis: int) (x: Tensor) = x.Quantile(share, axis)
+
+    /// The different elements in ascending order, each element's place among them, and how often each occurs.
+    let unique (x: Tensor) =
+        let struct (values, inverse, counts) = x.Unique()
+        values, inverse, counts
+
+    /// How many of the ascending edges lie below each element.
+    let searchSorted (edges: Tensor) (x: Tensor) = Tensor.SearchSorted(edges, x)
+
+    // ---- products over named axes, transforms ----
+
+    /// Sums of products over named axes: `Tensor.einsum "bij,bjk->bik" [ a; b ]`.
+    let einsum (equation: string) (operands: Tensor list) =
+        Tensor.Einsum(equation, Array.ofList operands)
+
+    let kron (b: Tensor) (a: Tensor) = a.Kron b
+    let cross (b: Tensor) (a: Tensor) = a.Cross b
+
+    /// a·b/(‖a‖·‖b‖) along an axis.
+    let cosineSimilarity (axis: int) (b: Tensor) (a: Tensor) = Tensor.CosineSimilarity(a, b, axis)
+
+    /// The elements (i, i) of the last two axes.
+    let diagonal (x: Tensor) = x.Diagonal()
+
+    /// Matrices with the last axis on the diagonal.
+    let diagonalMatrix (x: Tensor) = x.DiagonalMatrix()
+
+    /// Coordinates of the grid that vectors span.
+    let meshgrid (vectors: Tensor list) =
+        Tensor.Meshgrid(Array.ofList vectors) |> List.ofArray
+
+    /// The transform of real numbers along the last axis, ⌊n/2⌋ + 1 real and imaginary parts.
+    let realFft (x: Tensor) =
+        let struct (real, imaginary) = x.RealFft()
+        real, imaginary
+
+    /// The n real numbers whose transform is given.
+    let inverseRealFft (n: int) (real: Tensor, imaginary: Tensor) =
+        Tensor.InverseRealFft(real, imaginary, n)
+
+    /// Images with other spatial sizes.
+    let resize (interpolation: Interpolation) (sizes: int list) (x: Tensor) =
+        x.Resize(Array.ofList sizes, interpolation)
+
+    /// A border of the tensor's own elements: so many before and after each axis.
+    let padBorder (border: Border) (before: int list) (after: int list) (x: Tensor) =
+        x.PadBorder(Array.ofList before, Array.ofList after, border)
+
+    /// X with a·X = b for a triangular a, of which only the lower triangle is read.
+    let solveTriangular (b: Tensor) (a: Tensor) = a.SolveTriangular b
+
+    /// A norm of matrices: "fro", "nuc", "2", "1" or "inf".
+    let matrixNorm (order: string) (x: Tensor) = x.MatrixNorm order
+
+    /// Distances between the rows of a and the rows of b.
+    let distances (b: Tensor) (a: Tensor) = Tensor.Distances(a, b)
+
+    // ---- special functions ----
+
+    let logGamma (x: Tensor) = x.LogGamma()
+    let digamma (x: Tensor) = x.Digamma()
+    let polygamma (n: int) (x: Tensor) = x.Polygamma n
+    let erfinv (x: Tensor) = x.Erfinv()
+
+    /// The modified Bessel function Iₙ.
+    let besselI (n: int) (x: Tensor) = x.BesselI n
+
+    // ---- masks and replaced elements ----
+
+    /// A number where the mask is true.
+    let maskedFill (mask: Tensor) (value: float) (x: Tensor) = x.MaskedFill(mask, value)
+
+    /// The elements where the mask is true, as a vector.
+    let maskedSelect (mask: Tensor) (x: Tensor) = x.MaskedSelect mask
+
+    /// The places of the elements that are not 0, one row for each.
+    let nonZero (x: Tensor) = x.NonZero()
+
+    /// x with the selected part replaced: the selections are those of an indexer.
+    let withPart (value: Tensor) (selections: AxisSelection list) (x: Tensor) =
+        x.WithPart(value, Array.ofList selections)
+
+    /// x with something added to the selected part.
+    let withPartAdded (value: Tensor) (selections: AxisSelection list) (x: Tensor) =
+        x.WithPartAdded(value, Array.ofList selections)
+
+    /// x with the elements of `source` where `index` points along an axis.
+    let scatter (axis: int) (index: Tensor) (source: Tensor) (x: Tensor) = x.Scatter(index, source, axis)
 
     /// Zero above the diagonal.
     let tril (x: Tensor) = x.Tril()

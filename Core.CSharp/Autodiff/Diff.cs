@@ -77,17 +77,30 @@ public static partial class Diff
     public static (Tensor[] Value, Tensor[] Tangent) Jvp(Func<Tensor[], Tensor[]> f, Tensor[] x, Tensor[] dx)
     {
         Differentiable("jvp", x);
-        if (dx.Length != x.Length)
-            throw Shape.Refuse("jvp", "one tangent per input is needed", $"{dx.Length} tangents and {x.Length} inputs", "Give them in the order of the inputs");
-        for (var i = 0; i < x.Length; i++)
-            if (dx[i].Shape != x[i].Shape || dx[i].DType != x[i].DType)
-                throw Shape.Refuse("jvp", "a tangent must be like its input", $"{dx[i].Describe()} and {x[i].Describe()}", "Expand or cast it");
+        Alike("jvp", x, dx);
         var level = new Dual();
         var lifted = new Tensor[x.Length];
         for (var i = 0; i < x.Length; i++) lifted[i] = level.Lift(x[i], dx[i]);
         var y = f(lifted);
         level.IsOpen = false;
         return (Array.ConvertAll(y, level.Lower), Array.ConvertAll(y, t => level.TangentOf(t) ?? Level.ZerosLike(level.Lower(t))));
+    }
+
+    /// <summary>The value of f at x and its derivative there as a linear map of directions, ẋ ↦ J ẋ. f itself runs once; the map may be called any number of
+    /// times, and costs as much as the operations' derivatives.</summary>
+    public static (Tensor[] Value, Func<Tensor[], Tensor[]> Tangents) Linearize(Func<Tensor[], Tensor[]> f, params Tensor[] x)
+    {
+        Differentiable("linearize", x);
+        var tape = new Tape();
+        var watched = Array.ConvertAll(x, tape.Watch);
+        var y = f(watched);
+        tape.IsOpen = false;
+        return (Array.ConvertAll(y, tape.Lower), dx =>
+        {
+            Alike("linearize", x, dx);
+            return tape.Sweep(watched, dx, y);
+        }
+        );
     }
 
     /// <summary>Hessian of a scalar function times a direction, H v, by forward over reverse: no matrix is formed.</summary>
@@ -103,8 +116,18 @@ public static partial class Diff
         Forward = new Forward.View((x, _) => new(x.Strides, x.Offset)),
         Vjp = Op.NotDifferentiable,
         Reads = Reads.None,
+        Batching = Batching.Whole,
         Sample = draw => new(Stop!, draw.Tensor(draw.Shape())),
     };
+
+    private static void Alike(string what, Tensor[] x, Tensor[] dx)
+    {
+        if (dx.Length != x.Length)
+            throw Shape.Refuse(what, "one tangent per input is needed", $"{dx.Length} tangents and {x.Length} inputs", "Give them in the order of the inputs");
+        for (var i = 0; i < x.Length; i++)
+            if (dx[i].Shape != x[i].Shape || dx[i].DType != x[i].DType)
+                throw Shape.Refuse(what, "a tangent must be like its input", $"{dx[i].Describe()} and {x[i].Describe()}", "Expand or cast it");
+    }
 
     private static void Differentiable(string what, Tensor[] x)
     {

@@ -22,6 +22,10 @@ public abstract record Forward
 
     /// <summary>The outputs come from other operations, one level down.</summary>
     public sealed record Composite(Func<Tensor[], Tensor[]> Function) : Forward;
+
+    /// <summary>The outputs come from other operations, on the level of the inputs: each of those is differentiated by its own rule, and the
+    /// operation as a whole leaves no record.</summary>
+    public sealed record Composed(Func<Tensor[], Tensor[]> Function) : Forward;
 }
 
 /// <summary>Strides and offset of a view, in elements.</summary>
@@ -36,6 +40,34 @@ public delegate Tensor[] Jvp(Tensor[] x, Tensor[] y, Tensor?[] dx);
 
 /// <summary>The same derivative as <see cref="Vjp"/> as one fused kernel on plain data: assigns or accumulates into the slots that are not null.</summary>
 public delegate void FusedVjp(Tensor[] x, Tensor[] y, Tensor[] g, Slot?[] dx);
+
+/// <summary>The outputs of many examples at once. Inputs that are mapped have the examples along a new first axis, the others are the same for all;
+/// every output has that axis. Null where it cannot be done so.</summary>
+public delegate Tensor[]? BatchRule(Op op, Tensor[] x, bool[] mapped, int examples);
+
+/// <summary>How an operation is applied to many examples at once.</summary>
+public abstract record Batching
+{
+    private Batching() { }
+
+    /// <summary>One example after the other.</summary>
+    public static readonly Batching Loop = new OneByOne();
+
+    /// <summary>As it is: it treats leading axes as a batch, if all inputs have them.</summary>
+    public static readonly Batching Whole = new AsItIs();
+
+    /// <summary>As it is: the first axis of its first input is a batch already, which grows.</summary>
+    public static readonly Batching Folded = new IntoFirstAxis();
+
+    internal sealed record OneByOne : Batching;
+
+    internal sealed record AsItIs : Batching;
+
+    internal sealed record IntoFirstAxis : Batching;
+
+    /// <summary>By a rule of its own.</summary>
+    public sealed record By(BatchRule Rule) : Batching;
+}
 
 /// <summary>An operation value and valid inputs for it.</summary>
 public sealed record Example(Op Op, params Tensor[] Inputs)
@@ -85,6 +117,9 @@ public sealed record Op
     /// <summary>Forward mode; derived from <see cref="Vjp"/> by transposition where absent.</summary>
     public Jvp? Jvp { get; init; }
 
+    /// <summary>How many examples are taken at once.</summary>
+    public Batching Batching { get; init; } = Batching.Loop;
+
     /// <summary>What the derivative reads of the recorded inputs and outputs.</summary>
     public Reads Reads { get; init; } = Reads.All;
 
@@ -95,7 +130,8 @@ public sealed record Op
     public static readonly Vjp NotDifferentiable = static (_, _, _, _) => null;
 
     /// <summary>Applies the operation to inputs of any level and gives all outputs.</summary>
-    public Tensor[] Apply(params Tensor[] x) => Level.Highest(this, x) is { } level ? level.Apply(this, x) : Run(x);
+    public Tensor[] Apply(params Tensor[] x) =>
+        Forward is Forward.Composed composed ? composed.Function(x) : Level.Highest(this, x) is { } level ? level.Apply(this, x) : Run(x);
 
     /// <summary>Applies an operation with one output.</summary>
     public Tensor Call(params Tensor[] x) => Apply(x)[0];

@@ -66,6 +66,22 @@ internal sealed class Tape : Level
         return gradients;
     }
 
+    /// <summary>Walks forward from the watched inputs' tangents to those of the outputs (zero where nothing flows).</summary>
+    internal Tensor[] Sweep(Tensor[] watched, Tensor[] tangents, Tensor[] outputs)
+    {
+        var known = new Dictionary<Slot, Tensor>();
+        for (var i = 0; i < watched.Length; i++) known[(Slot)watched[i].Trace!] = tangents[i];
+        foreach (var (op, x, inputs, y, results) in _recordings)
+        {
+            var dx = Array.ConvertAll(inputs, slot => slot is null ? null : known.GetValueOrDefault(slot));
+            if (Array.TrueForAll(dx, t => t is null)) continue;
+            var dy = (op.Jvp ?? Dual.Transposed(op))(x, y, dx);
+            for (var i = 0; i < results.Length; i++)
+                if (results[i] is { } slot) known[slot] = dy[i];
+        }
+        return Array.ConvertAll(outputs, y => y.Trace is Slot slot && known.TryGetValue(slot, out var tangent) ? tangent : ZerosLike(Lower(y)));
+    }
+
     private static void Step(Recording recording, bool release)
     {
         var (op, x, inputs, y, outputs) = recording;

@@ -24,6 +24,7 @@ internal static class VectorSpace
         },
         Jvp = static (x, _, dx) => [dx[0] is null ? dx[1]! : dx[1] is null ? dx[0]! : Add!.Call(dx[0]!, dx[1]!)],
         Reads = Reads.None,
+        Batching = Batching.Whole,
         Sample = static draw =>
         {
             var shape = draw.Shape();

@@ -92,11 +92,16 @@ internal static unsafe class Indexing
     public static void ScatterAdd<T>(nint outer, nint n, nint inner, T* x, nint m, long* index, T* y) where T : unmanaged, INumber<T> =>
         Lines(outer, n, inner, x, m, index, y, Line.ScatterAdd);
 
+    /// <summary><c>x[o, index[o, i, j], j] = y[o, i, j]</c> for i &lt; m, in the order of i.</summary>
+    public static void Scatter<T>(nint outer, nint n, nint inner, T* x, nint m, long* index, T* y) where T : unmanaged, INumber<T> =>
+        Lines(outer, n, inner, x, m, index, y, Line.Scatter);
+
     private enum Line
     {
         Gather,
         GatherAdd,
         ScatterAdd,
+        Scatter,
     }
 
     private static void Lines<T>(nint outer, nint n, nint inner, T* x, nint m, long* index, T* y, Line line) where T : unmanaged, INumber<T>
@@ -132,8 +137,10 @@ internal static unsafe class Indexing
                         for (nint j = 0; j < k; j++) y[j] = x[(nint)index[j] * Inner + j];
                     else if (Line == Line.GatherAdd)
                         for (nint j = 0; j < k; j++) y[j] += x[(nint)index[j] * Inner + j];
-                    else
+                    else if (Line == Line.ScatterAdd)
                         for (nint j = 0; j < k; j++) x[(nint)index[j] * Inner + j] += y[j];
+                    else
+                        for (nint j = 0; j < k; j++) x[(nint)index[j] * Inner + j] = y[j];
                 }
             }
         }

@@ -101,6 +101,7 @@ namespace Functional.Ops
             Forward = new Forward.Into(static (x, y) => Pointwise.Map1(x[0], y[0], accumulate: false, default(NotF))),
             Vjp = Op.NotDifferentiable,
             Reads = Reads.None,
+            Batching = Batching.Whole,
             Sample = static draw => new(Not!, draw.Mask(draw.Shape(empty: true))),
         };
 
@@ -118,6 +119,7 @@ namespace Functional.Ops
                 Forward = new Forward.Into((x, y) => Pointwise.Compare(x[0], x[1], y[0], f)),
                 Vjp = Op.NotDifferentiable,
                 Reads = Reads.None,
+                Batching = Batching.Whole,
                 Sample = draw =>
                 {
                     var shape = draw.Shape(empty: true);
@@ -141,6 +143,7 @@ namespace Functional.Ops
                 Forward = new Forward.Into((x, y) => Pointwise.Map2(x[0], x[1], y[0], accumulate: false, f)),
                 Vjp = Op.NotDifferentiable,
                 Reads = Reads.None,
+                Batching = Batching.Whole,
                 Sample = draw =>
                 {
                     var shape = draw.Shape(empty: true);

@@ -48,6 +48,7 @@ namespace Functional.Ops
         public static Op Convolve(Window window, Activation activation) => new()
         {
             Name = "convolution",
+            Batching = Batching.Folded,
             Shape = x =>
             {
                 var sizes = Sizes("convolution", window, x[0], x[1]);
@@ -100,6 +101,7 @@ namespace Functional.Ops
         public static Op Transpose(Window window, int[] spatial) => new()
         {
             Name = "convolutionTransposed",
+            Batching = Batching.Folded,
             Shape = y =>
             {
                 CheckRanks("convolutionTransposed", y[0], y[1]);

@@ -63,6 +63,8 @@ namespace Functional.Ops
         /// <summary>The broadcast to a shape.</summary>
         public static Op ExpandTo(Shape shape) => Expand with
         {
+            Batching = new Batching.By((_, x, _, examples) =>
+                [x[0].Reshape([examples, .. Enumerable.Repeat(1, shape.Rank - x[0].Rank + 1), .. x[0].Shape.Sizes[1..]]).Expand([examples, .. shape])]),
             Shape = x => x[0].Shape.BroadcastsTo(shape)
                 ? [new(x[0].DType, shape)]
                 : throw Shape.Refuse("expand", "each size must be that of the target or 1, aligned at the end", $"{x[0].Shape} and target {shape}", "Reshape it or choose another target"),
@@ -71,6 +73,8 @@ namespace Functional.Ops
         /// <summary>The sum to a shape that broadcasts to the input's.</summary>
         public static Op SumTo(Shape shape) => Sum with
         {
+            Batching = new Batching.By((_, x, _, examples) =>
+                [x[0].SumTo(Shape.Of([examples, .. Enumerable.Repeat(1, x[0].Rank - 1 - shape.Rank), .. shape])).Reshape([examples, .. shape])]),
             Shape = x =>
             {
                 Shape.Float("sumTo", x[0]);

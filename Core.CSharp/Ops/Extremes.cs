@@ -23,6 +23,7 @@ public static class Extremes
     private static Op Over(AxisSet axes) => new()
     {
         Name = axes.Op,
+        Batching = axes.Batching(Over),
         Shape = x =>
         {
             Reductions.NotBool(axes.Op, x[0]);
@@ -54,6 +55,7 @@ public static class Extremes
         return new()
         {
             Name = full,
+            Batching = Vmapping.Along(axis, a => Along(name, a, keepAxes)),
             Shape = x =>
             {
                 Reductions.NotBool(full, x[0]);
@@ -84,6 +86,7 @@ public static class Extremes
         return new()
         {
             Name = name,
+            Batching = axis is { } one ? Vmapping.Along(one, shifted => Position(name, shifted, keepAxes)) : Batching.Loop,
             Shape = x =>
             {
                 Reductions.NotBool(name, x[0]);

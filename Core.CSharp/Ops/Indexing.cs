@@ -79,6 +79,8 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = "take",
+                // One table for all: the indices are taken as they are.
+                Batching = new Batching.By((op, x, mapped, _) => mapped[0] || axis != 0 ? null : op.Apply(x)),
                 Shape = x =>
                 {
                     Shape.Integer("take", x[1]);
@@ -194,6 +196,7 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = "gather",
+                Batching = Vmapping.Along(axis, GatherAlong),
                 Shape = x =>
                 {
                     Agree("gather", x[0], x[1], axis);
@@ -235,6 +238,7 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = "scatterAdd",
+                Batching = Vmapping.Along(axis, ScatterAddAlong),
                 Shape = x =>
                 {
                     Agree("scatterAdd", x[0], x[1], axis);
@@ -295,7 +299,7 @@ namespace Functional.Ops
             GC.KeepAlive(source);
         }
 
-        private static void Agree(string op, Tensor x, Tensor index, int axis)
+        internal static void Agree(string op, Tensor x, Tensor index, int axis)
         {
             Shape.Integer(op, index);
             var a = x.Shape.Axis(op, axis);
@@ -304,7 +308,7 @@ namespace Functional.Ops
             if (!fits) throw Shape.Refuse(op, $"tensor and index must agree except along axis {a}", $"{x.Shape} and {index.Shape}", "Slice or expand one of them");
         }
 
-        private static (Shape X, Tensor Index, int Axis) DrawIndexed(Draw draw)
+        internal static (Shape X, Tensor Index, int Axis) DrawIndexed(Draw draw)
         {
             var shape = draw.Shape(1, 3);
             var axis = AxisSet.DrawOne(draw, shape);
@@ -317,6 +321,7 @@ namespace Functional.Ops
         internal static Op OneHotOf(int classes, DType dtype, long? ignore) => new()
         {
             Name = "oneHot",
+            Batching = Batching.Whole,
             Shape = x =>
             {
                 Shape.Integer("oneHot", x[0]);

@@ -48,8 +48,10 @@ namespace Functional
                 var size = i < extra ? 1 : Shape[i - extra];
                 apart.AddRange([1, size]);
                 spread.AddRange([counts[i], size]);
-                joined[i] = checked(counts[i] * size);
+                joined[i] = (int)Math.Min(int.MaxValue, (long)counts[i] * size);
             }
+            // Refused here if it has too many elements.
+            _ = Shape.Of([.. joined]);
             return Reshape([.. apart]).ExpandTo(Shape.Of([.. spread])).Reshape(joined);
         }
 
@@ -99,6 +101,7 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = "concat",
+                Batching = Vmapping.Along(axis, ConcatAlong),
                 Shape = x =>
                 {
                     foreach (var t in x) Shape.SameDType("concat", x[0], t);
@@ -166,6 +169,7 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = "split",
+                Batching = Vmapping.Along(axis, a => SplitInto(parts, a)),
                 Shape = shapes,
                 Forward = new Forward.Composite(x =>
                 {
@@ -214,6 +218,7 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = "flip",
+                Batching = new Batching.By((_, x, _, _) => x[0].Rank == 1 ? x : FlipAlong(Vmapping.Shifted(flipped, x[0].Rank - 1)).Apply(x)),
                 Shape = x =>
                 {
                     x[0].Shape.AxisMask("flip", flipped);

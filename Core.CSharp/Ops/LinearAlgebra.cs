@@ -87,6 +87,7 @@ namespace Functional.Ops
             Vjp = static (_, y, g, _) => -H(y[0]).Matmul(g[0]).Matmul(H(y[0])),
             Jvp = static (_, y, dx) => [-y[0].Matmul(dx[0]!).Matmul(y[0])],
             Reads = Reads.Outputs,
+            Batching = Batching.Whole,
             Sample = static draw => new(Inverse!, WellConditioned(draw)),
         };
 
@@ -112,6 +113,7 @@ namespace Functional.Ops
                 var right = Solve!.Call(H(x[0]), g[0]);
                 return i == 1 ? right : -right.Matmul(H(y[0]));
             },
+            Batching = Batching.Whole,
             Sample = static draw =>
             {
                 var a = WellConditioned(draw);
@@ -130,6 +132,7 @@ namespace Functional.Ops
             Forward = Each("det", static a => [Scalar(a.Determinant())]),
             // The adjugate: det(A)·A⁻ᵀ.
             Vjp = static (x, y, g, _) => (g[0] * y[0]).Unsqueeze(-1).Unsqueeze(-1) * H(x[0].Inverse()),
+            Batching = Batching.Whole,
             Sample = static draw => new(Det!, WellConditioned(draw)),
         };
 
@@ -155,6 +158,7 @@ namespace Functional.Ops
             }),
             Vjp = static (x, _, g, _) => g[1].Unsqueeze(-1).Unsqueeze(-1) * H(x[0].Inverse()),
             Reads = Reads.Inputs,
+            Batching = Batching.Whole,
             Sample = static draw => new(SlogDet!, WellConditioned(draw)),
         };
 
@@ -186,6 +190,7 @@ namespace Functional.Ops
                 return (s + H(s)).Tril() - s * Identity("cholesky", l);
             },
             Reads = Reads.Outputs,
+            Batching = Batching.Whole,
             Sample = static draw =>
             {
                 var (n, batch) = Size(draw);
@@ -225,6 +230,7 @@ namespace Functional.Ops
                 return H(Solve!.Call(r, H(g[0] + q.Matmul(symmetric))));
             },
             Reads = Reads.Outputs,
+            Batching = Batching.Whole,
             Sample = static draw =>
             {
                 var (n, batch) = Size(draw);
@@ -263,6 +269,7 @@ namespace Functional.Ops
                 return (dx + H(dx)) * 0.5;
             },
             Reads = Reads.Outputs,
+            Batching = Batching.Whole,
             Sample = static draw =>
             {
                 var a = Spread(draw, 0);
@@ -308,12 +315,30 @@ namespace Functional.Ops
                 if (x[0].Shape[-1] > x[0].Shape[-2]) dx += (u / across).Matmul(H(g[2] - v.Matmul(vv)));
                 return dx;
             },
+            Batching = Batching.Whole,
             Sample = static draw =>
             {
                 var a = Spread(draw, draw.Int(-1, 1));
                 return new(Svd!, a);
             },
         };
+
+        public static readonly Op PseudoInverse = Composition.Of("pseudoInverse", static x => [x[0].PseudoInverse()],
+            static draw => new(PseudoInverse!, Spread(draw, draw.Int(-1, 1))));
+
+        public static readonly Op MatrixExp = Composition.Of("matrixExp", static x => [x[0].MatrixExp()], static draw =>
+        {
+            var (n, batch) = Size(draw);
+            return new(MatrixExp!, draw.Tensor(Shape.Of([.. batch, n, n]), -1, 1));
+        });
+
+        public static readonly Op SolveTriangular = Composition.Of("solveTriangular", static x => [x[0].SolveTriangular(x[1])], static draw =>
+        {
+            var (a, lower) = (WellConditioned(draw), draw.Chance());
+            return new(Composition.Of("solveTriangular", x => [x[0].SolveTriangular(x[1], lower)], static d => SolveTriangular!.Sample(d)),
+                a, draw.Tensor(Shape.Of([.. a.Shape.Sizes[..^1], draw.Int(1, 3)])))
+            { Attributes = $"lower = {(lower ? "true" : "false")}" };
+        });
 
         // ---- the exponential, composed of products and one solution ----
 

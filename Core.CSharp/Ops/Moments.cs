@@ -17,6 +17,7 @@ public static class Moments
     private static Op VarianceOver(AxisSet axes, int correction) => new()
     {
         Name = "var",
+        Batching = axes.Batching(shifted => VarianceOver(shifted, correction)),
         Shape = x => [Reductions.Float(axes, x[0])],
         Forward = new Forward.Into((x, y) => Reducing.Variance(x[0], axes, y[0], correction)),
         Vjp = (x, _, g, _) => axes.Spread(g[0], x[0].Shape) * Slope(x[0], axes, correction),
@@ -47,6 +48,26 @@ public static class Moments
     // 2(x − mean)/(n − correction); that the mean moves, too, adds nothing, since deviations sum to 0.
     private static Tensor Slope(Tensor x, AxisSet axes, int correction) =>
         (x - x.Mean(axes.Axes, keepAxes: true)) * Factor(axes.Count(x.Shape), correction);
+
+    public static readonly Op Std = Composition.Of("std", static x => [x[0].Std()], static draw =>
+    {
+        // A single element does not vary.
+        var shape = Shape.Of([.. draw.Shape(0, 2), draw.Int(2, 4)]);
+        var drawn = AxisSet.Draw("std", draw, shape);
+        if (drawn.Count(shape) == 1) drawn = new("std", [-1], false);
+        var (axes, c) = (drawn.Axes, draw.Int(0, 1));
+        return new(Composition.Of("std", x => [x[0].Std(axes, c)], static d => Std!.Sample(d)), draw.Distinct(shape)) { Attributes = $"axes = {Shape.Text(axes)}, keepAxes = false, correction = {c}" };
+    });
+
+    public static readonly Op VectorNorm = Composition.Of("norm", static x => [x[0].Norm()], static draw =>
+    {
+        var shape = draw.Shape();
+        var drawn = AxisSet.Draw("norm", draw, shape);
+        var (axes, order) = (drawn.Axes, draw.OneOf(1, 2, 3.5, double.PositiveInfinity));
+        var distinct = draw.Distinct(shape, 0.1).Abs() + 0.05;
+        var signs = draw.Mask(shape).Cast(draw.DType) * 2 - 1;
+        return new(Composition.Of("norm", x => [x[0].Norm(order, axes)], static d => VectorNorm!.Sample(d)), distinct * signs) { Attributes = $"axes = {Shape.Text(axes)}, keepAxes = false, order = {(double.IsInfinity(order) ? "inf" : order.ToString(System.Globalization.CultureInfo.InvariantCulture))}" };
+    });
 
     /// <summary>√x of x ≥ 0 with the derivative 0 at 0.</summary>
     internal static Tensor Root(Tensor x)

@@ -80,6 +80,19 @@ namespace Functional.Ops
     /// <summary>Normalisation to mean 0 and variance 1. The statistics are outputs, too: the backward pass reads them, and a derivative of any order may.</summary>
     public static unsafe class Normalisation
     {
+        public static readonly Op GroupNorm = Composition.Of("groupNorm", static x => [x[0].GroupNorm(1)], static draw =>
+        {
+            var (groups, wide) = (draw.Int(1, 3), draw.Int(1, 2));
+            var shape = Shape.Of([draw.Int(1, 2), groups * wide, .. draw.Shape(1, 2)]);
+            var affine = draw.Chance();
+            // Two elements or more, well apart: of equal ones nothing is left but what epsilon makes of it.
+            var x = draw.Distinct(shape.Count == shape[0] * groups ? Shape.Of([.. shape, 2]) : shape, 0.2);
+            var parameters = affine ? new[] { draw.Tensor(Shape.Of(groups * wide)), draw.Tensor(Shape.Of(groups * wide)) } : [];
+            return new(Composition.Of("groupNorm", t => [t[0].GroupNorm(groups, t.Length > 1 ? t[1] : null, t.Length > 1 ? t[2] : null)], static d => GroupNorm!.Sample(d)),
+                [x, .. parameters])
+            { Attributes = $"groups = {groups}" };
+        });
+
         public static readonly Op LayerNorm = Rows(centred: true, gain: true, bias: true, 1e-5);
 
         public static readonly Op RmsNorm = Rows(centred: false, gain: true, bias: false, 1e-5);

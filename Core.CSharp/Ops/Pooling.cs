@@ -103,6 +103,7 @@ namespace Functional.Ops
         private static Op Max(string name, Windows windows, Func<Draw, (Op Op, int[] Spatial, string Attributes)> example) => new()
         {
             Name = name,
+            Batching = Batching.Folded,
             Shape = x =>
             {
                 var shape = Pooled(name, x[0], windows);
@@ -142,6 +143,7 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = name,
+                Batching = Batching.Folded,
                 Shape = x => [new(x[0].DType, Pooled(name, x[0], windows))],
                 Forward = new Forward.Into((x, y) =>
                 {
@@ -173,6 +175,7 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = name,
+                Batching = Batching.Folded,
                 Shape = g =>
                 {
                     CheckRank(name, g[0]);

@@ -61,6 +61,13 @@ namespace Functional.Ops
         public static readonly Op Matmul = new()
         {
             Name = "matmul",
+            Batching = new Batching.By(static (op, x, mapped, examples) =>
+            {
+                // One right matrix for all: the examples' rows make one product.
+                if (mapped[1] || x[1].Rank != 2) return op.Apply(Vmapping.Expanded(x, mapped, examples));
+                var (m, k, n) = (x[0].Shape[1], x[0].Shape[2], x[1].Shape[1]);
+                return [op.Call(x[0].Reshape(examples * m, k), x[1]).Reshape(examples, m, n)];
+            }),
             Shape = static x =>
             {
                 var (a, b) = (x[0], x[1]);
@@ -97,7 +104,8 @@ namespace Functional.Ops
         private static readonly Op[] Linears = Array.ConvertAll(Enum.GetValues<Activation>(), MakeLinear);
 
         /// <summary>y = activation(x·w + b) for x [rows, in], w [in, out] and, where given, b [out].</summary>
-        public static Op Linear(Activation activation) => Linears[(int)activation];
+        public static Op Linear(Activation activation) => Enum.IsDefined(activation) ? Linears[(int)activation]
+            : throw Shape.Refuse("linear", "an activation is needed", $"{activation}", "Choose one of Activation's values");
 
         /// <summary>The exemplar of <see cref="Linear(Activation)"/>.</summary>
         public static readonly Op LinearExample = Linear(Activation.None) with { };
@@ -105,6 +113,7 @@ namespace Functional.Ops
         private static Op MakeLinear(Activation activation) => new()
         {
             Name = "linear",
+            Batching = Batching.Folded,
             Shape = static x =>
             {
                 Shape.Float("linear", x[0]);

@@ -125,6 +125,7 @@ namespace Functional.Ops
             return op = new Op
             {
                 Name = "sum",
+                Batching = axes.Batching(SumOver),
                 Shape = x => [new(x[0].DType.IsFloat() ? x[0].DType : DType.Int64, axes.Of(x[0].Shape))],
                 Forward = new Forward.Into((x, y) => Reducing.Sum(x[0], axes, y[0])),
                 Vjp = (x, _, g, _) => axes.Spread(g[0], x[0].Shape),
@@ -142,6 +143,7 @@ namespace Functional.Ops
             return op = new Op
             {
                 Name = "mean",
+                Batching = axes.Batching(MeanOver),
                 Shape = x => [Float(axes, x[0])],
                 Forward = new Forward.Into((x, y) => Reducing.Sum(x[0], axes, y[0], scale: 1.0 / axes.Count(x[0].Shape))),
                 Vjp = (x, _, g, _) => axes.Spread(g[0] * (1.0 / axes.Count(x[0].Shape)), x[0].Shape),
@@ -154,6 +156,7 @@ namespace Functional.Ops
         private static Op LogSumExpOver(AxisSet axes) => new()
         {
             Name = "logsumexp",
+            Batching = axes.Batching(LogSumExpOver),
             Shape = x => [Float(axes, x[0])],
             Forward = new Forward.Into((x, y) => Reducing.LogSumExp(x[0], axes, y[0])),
             Vjp = (x, y, g, _) => axes.Spread(g[0], x[0].Shape) * Weights(x[0], y[0], axes),
@@ -178,6 +181,7 @@ namespace Functional.Ops
         private static Op ProductOver(AxisSet axes) => new()
         {
             Name = "prod",
+            Batching = axes.Batching(ProductOver),
             Shape = x =>
             {
                 NotBool("prod", x[0]);
@@ -210,6 +214,7 @@ namespace Functional.Ops
         private static Op Logical(AxisSet axes) => new()
         {
             Name = axes.Op,
+            Batching = axes.Batching(Logical),
             Shape = x =>
             {
                 Shape.Bool(axes.Op, x[0]);

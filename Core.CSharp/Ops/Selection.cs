@@ -62,6 +62,7 @@ namespace Functional.Ops
             },
             Jvp = static (x, _, dx) => [Where!.Call(x[0], dx[1] ?? Level.ZerosLike(x[1]), dx[2] ?? Level.ZerosLike(x[2]))],
             Reads = Reads.Inputs,
+            Batching = Batching.Whole,
             Sample = static draw =>
             {
                 var shape = draw.Shape(empty: true);
@@ -113,7 +114,8 @@ namespace Functional.Ops
         };
 
         /// <summary>y = x in another dtype</summary>
-        public static Op CastTo(DType dtype) => Casts[(int)dtype];
+        public static Op CastTo(DType dtype) => Enum.IsDefined(dtype) ? Casts[(int)dtype]
+            : throw Shape.Refuse("cast", "a dtype is needed", $"{dtype}", "Choose one of DType's values");
 
         private static Op MakeCast(DType to) => new()
         {
@@ -123,6 +125,7 @@ namespace Functional.Ops
             Vjp = to.IsFloat() ? static (x, _, g, _) => x[0].DType.IsFloat() ? g[0].Cast(x[0].DType) : null : Op.NotDifferentiable,
             Jvp = (_, _, dx) => [dx[0]!.Cast(to)],
             Reads = Reads.None,
+            Batching = Batching.Whole,
             Sample = draw => Cast!.Sample(draw),
         };
 

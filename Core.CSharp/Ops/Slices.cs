@@ -14,7 +14,7 @@ namespace Functional
         /// <summary>Whether the axis is dropped.</summary>
         internal bool Drops { get; }
 
-        public static implicit operator AxisSelection(int place) => place < 0 ? new Index(-place, fromEnd: true) : new Index(place);
+        public static implicit operator AxisSelection(int place) => place < 0 ? new Index(-Math.Max(place, -int.MaxValue), fromEnd: true) : new Index(place);
 
         public static implicit operator AxisSelection(Index place) => new(new(place, place), drops: true);
 
@@ -29,25 +29,40 @@ namespace Functional
         {
             get
             {
-                if (selections.Length > Rank)
-                    throw Shape.Refuse("slice", $"at most {Rank} axes can be selected", $"{selections.Length} selections of {Shape}", "Drop some");
-                var (starts, stops, sizes) = (new int[Rank], Shape.ToArray(), new List<int>());
-                for (var axis = 0; axis < Rank; axis++)
-                {
-                    if (axis < selections.Length)
-                    {
-                        var (size, range, drops) = (Shape[axis], selections[axis].Range, selections[axis].Drops);
-                        starts[axis] = range.Start.GetOffset(size);
-                        stops[axis] = drops ? starts[axis] + 1 : range.End.GetOffset(size);
-                        if (drops && (starts[axis] < 0 || starts[axis] >= size))
-                            throw Shape.Refuse("slice", $"a place along axis {axis} must lie in {-size} … {size - 1}", $"{(range.Start.IsFromEnd ? -range.Start.Value : range.Start.Value)} of {Shape}", "Choose an existing place");
-                        if (drops) continue;
-                    }
-                    sizes.Add(stops[axis] - starts[axis]);
-                }
-                var part = Ops.Slices.Slice(Shape, starts, stops, null) is { } op ? op.Call(this) : this;
-                return part.Reshape(sizes.ToArray());
+                var part = Selected(selections);
+                var x = Ops.Slices.Slice(Shape, part.Starts, part.Stops, null) is { } op ? op.Call(this) : this;
+                return x.Reshape(part.Kept.ToArray());
             }
+        }
+
+        /// <summary>A part of a tensor: where it begins and ends along every axis, its shape, and its shape without the axes that places drop.</summary>
+        private sealed record Part(int[] Starts, int[] Stops, Shape Shape, Shape Kept)
+        {
+            /// <summary>Puts a tensor of the part's shape among zeros.</summary>
+            internal Op Into(Shape whole) => Ops.Slices.Place(whole, Starts, null, 0);
+        }
+
+        private Part Selected(AxisSelection[] selections)
+        {
+            if (selections.Length > Rank)
+                throw Shape.Refuse("slice", $"at most {Rank} axes can be selected", $"{selections.Length} selections of {Shape}", "Drop some");
+            var (starts, stops, kept) = (new int[Rank], Shape.ToArray(), new List<int>());
+            for (var axis = 0; axis < Rank; axis++)
+            {
+                if (axis < selections.Length)
+                {
+                    var (size, range, drops) = (Shape[axis], selections[axis].Range, selections[axis].Drops);
+                    starts[axis] = range.Start.GetOffset(size);
+                    stops[axis] = drops ? starts[axis] + 1 : range.End.GetOffset(size);
+                    if (drops && (starts[axis] < 0 || starts[axis] >= size))
+                        throw Shape.Refuse("slice", $"a place along axis {axis} must lie in {-size} … {size - 1}", $"{(range.Start.IsFromEnd ? -range.Start.Value : range.Start.Value)} of {Shape}", "Choose an existing place");
+                    if (starts[axis] < 0 || stops[axis] < starts[axis] || stops[axis] > size)
+                        throw Shape.Refuse("slice", $"0 ≤ start ≤ stop ≤ {size} must hold along axis {axis}", $"{starts[axis]} … {stops[axis]} of {Shape}", "Choose a range inside the axis");
+                    if (drops) continue;
+                }
+                kept.Add(stops[axis] - starts[axis]);
+            }
+            return new(starts, stops, Shape.Of([.. stops.Zip(starts, (stop, start) => stop - start)]), Shape.Of([.. kept]));
         }
 
         /// <summary>Every step-th element from start up to but not including stop, along one axis. Negative positions count from the end; no stop means the end.</summary>
@@ -127,6 +142,7 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = "slice",
+                Batching = new Batching.By((_, x, _, examples) => Slice([0, .. starts], [examples, .. counts], steps is null ? null : [1, .. steps]).Apply(x)),
                 Shape = x =>
                 {
                     var shape = x[0].Shape;
@@ -170,6 +186,7 @@ namespace Functional.Ops
         internal static Op Place(Shape into, int[] starts, int[]? steps, double value) => new()
         {
             Name = "pad",
+            Batching = new Batching.By((_, x, _, examples) => Place(Shape.Of([examples, .. into]), [0, .. starts], steps is null ? null : [1, .. steps], value).Apply(x)),
             Shape = x =>
             {
                 var fits = x[0].Rank == into.Rank;

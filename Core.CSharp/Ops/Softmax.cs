@@ -31,6 +31,7 @@ namespace Functional.Ops
             return new()
             {
                 Name = name,
+                Batching = Vmapping.Along(axis, a => Along(a, logarithm)),
                 Shape = x =>
                 {
                     Shape.Float(name, x[0]);

@@ -30,6 +30,7 @@ public static unsafe class Triangles
             Vjp = (_, _, g, _) => op!.Call(g[0]),
             Jvp = (_, _, dx) => [op!.Call(dx[0]!)],
             Reads = Reads.None,
+            Batching = Batching.Whole,
             Sample = draw =>
             {
                 var k = draw.Int(-2, 2);

@@ -77,6 +77,7 @@ namespace Functional.Ops
         public static Op ReshapeTo(Shape shape) => new()
         {
             Name = "reshape",
+            Batching = new Batching.By((_, x, _, examples) => ReshapeTo(Shape.Of([examples, .. shape])).Apply(x)),
             Shape = x => [new(x[0].DType, x[0].Shape.Reshape("reshape", shape.Sizes))],
             Forward = new Forward.Composite(x => [Reshaped(x[0], shape)]),
             Vjp = static (x, _, g, _) => g[0].Reshape(x[0].Shape.ToArray()),
@@ -160,6 +161,7 @@ namespace Functional.Ops
             return op = new()
             {
                 Name = "permute",
+                Batching = new Batching.By((_, x, _, _) => PermuteBy([0, .. Vmapping.Shifted(axes, x[0].Rank - 1, all: false)]).Apply(x)),
                 Shape = x => [new(x[0].DType, Shape.Of(Array.ConvertAll(x[0].Shape.Permutation("permute", axes), a => x[0].Shape[a])))],
                 Forward = new Forward.View((x, _) => new(Array.ConvertAll(axes, a => x.Strides[a < 0 ? a + x.Rank : a]), x.Offset)),
                 Vjp = (_, _, g, _) => (inverse ??= PermuteBy(Inverse(axes))).Call(g[0]),

@@ -130,6 +130,13 @@ public readonly record struct Key
         return words;
     }
 
+    /// <summary>The i-th of a sequence of numbers strictly between 0 and 1.</summary>
+    internal double Open(int i)
+    {
+        var (low, high, _, _) = Philox.Block((uint)i, 0, (uint)_stream, (uint)(_stream >> 32), (uint)_key, (uint)(_key >> 32));
+        return ((low | (ulong)high << 32) >> 12) * (1.0 / (1UL << 52)) + 1.0 / (1UL << 53);
+    }
+
     // ⌊random·n / 2⁶⁴⌋: the bias is below n / 2⁶⁴.
     private static ulong Below(ulong random, ulong n) => Math.BigMul(random, n, out _);
 

@@ -129,7 +129,7 @@ public sealed partial class Tensor
             throw Shape.Refuse("data", "the array's element type must be the tensor's", $"{typeof(T).Name} and {Describe()}", "Convert the tensor with Cast");
         if (destination.Length < Count)
             throw Shape.Refuse("data", "the destination must hold all elements", $"{destination.Length} places and {Describe()}", "Give a longer array");
-        var source = Untraced;
+        var source = Readable();
         var p = source.Pointer<T>();
         if (source.IsContiguous) new ReadOnlySpan<T>(p, (int)Count).CopyTo(destination);
         else
@@ -138,6 +138,16 @@ public sealed partial class Tensor
             foreach (var at in source.Positions()) destination[i++] = p[at];
         }
         GC.KeepAlive(source);
+    }
+
+    // The value without any trace, where it has one of this tensor's shape.
+    private Tensor Readable()
+    {
+        for (var t = this; t.Trace is { } trace; t = trace.Primal)
+            if (!trace.HasElements)
+                throw new InvalidOperationException(
+                    $"vmap: the elements of this {Describe()} tensor differ from example to example; got a request to read them. Choose with Tensor.Where instead of an if, or loop over the examples.");
+        return Untraced;
     }
 
     /// <summary>Every element's position relative to the first, in row-major order.</summary>
@@ -172,7 +182,7 @@ public sealed partial class Tensor
     public unsafe double ToDouble()
     {
         if (Count != 1) throw Shape.Refuse("toDouble", "the tensor must have one element", Describe(), "Reduce it first");
-        var t = Untraced;
+        var t = Readable();
         var value = DType switch
         {
             DType.Float64 => *t.Pointer<double>(),
@@ -189,6 +199,8 @@ public sealed partial class Tensor
     public override string ToString()
     {
         if (IsMeta) return $"{Describe()} (shape only)";
+        for (var t = this; t.Trace is { } trace; t = trace.Primal)
+            if (!trace.HasElements) return $"{Describe()} (one of many examples)";
         var text = new StringBuilder(Describe()).Append(' ');
         var values = ToDoubles();
         var at = 0;

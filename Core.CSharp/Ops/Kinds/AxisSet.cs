@@ -76,6 +76,12 @@ internal sealed class AxisSet(string op, int[] axes, bool keepAxes)
     /// <summary>One axis of a shape of rank 1 or more, named from either end.</summary>
     internal static int DrawOne(Draw draw, Shape shape) => draw.Int(-shape.Rank, shape.Rank - 1);
 
+    /// <summary>The rule of a reduction for many examples: the same axes, one further in.</summary>
+    internal Batching Batching(Func<AxisSet, Op> make) => new Batching.By((_, x, _, examples) =>
+        x[0].Rank > 1 ? make(new(op, Vmapping.Shifted(_axes, x[0].Rank - 1), keepAxes)).Apply(x)
+            // A scalar has no axes; that of size 1 stands for none.
+            : make(new(op, [1], false)).Apply(x[0].Reshape(examples, 1)));
+
     /// <summary>The attributes as a person would write them.</summary>
     public override string ToString() => $"axes = {Shape.Text(_axes)}, keepAxes = {(keepAxes ? "true" : "false")}";
 }

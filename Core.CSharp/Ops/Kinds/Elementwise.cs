@@ -33,6 +33,7 @@ internal static class Elementwise
             },
             Jvp = (x, y, dx) => [Chain.Call(dx[0]!, slope(x[0], y[0]))],
             Reads = reads,
+            Batching = Batching.Whole,
             Sample = draw => new(op, domain.Draw(draw)),
         };
     }
@@ -53,6 +54,7 @@ internal static class Elementwise
             },
             Jvp = (_, _, dx) => [op.Call(dx[0]!)],
             Reads = Reads.None,
+            Batching = Batching.Whole,
             Sample = draw => new(op, Domain.Everywhere.Draw(draw)),
         };
     }
@@ -68,6 +70,7 @@ internal static class Elementwise
             Forward = Loop(f),
             Vjp = Op.NotDifferentiable,
             Reads = Reads.None,
+            Batching = Batching.Whole,
             Sample = draw => new(op, domain.Draw(draw)),
         };
     }
@@ -96,6 +99,7 @@ internal static class Elementwise
                 return [a is null ? b! : b is null ? a : a + b];
             },
             Reads = reads,
+            Batching = Batching.Whole,
             Sample = draw => new(op, domain(draw, draw.Shape(empty: true))),
         };
     }
@@ -182,6 +186,7 @@ internal static class Elementwise
             return [a is null ? b! : b is null ? a : a + b];
         },
         Reads = Reads.Inputs,
+        Batching = Batching.Whole,
         Sample = static draw =>
         {
             var shape = draw.Shape(empty: true);
