@@ -6,7 +6,14 @@ open System.Text.RegularExpressions
 open Expecto
 
 let private floors =
-    [ "Kernels", 0; "Tensors", 1; "Files", 2; "Autodiff", 2; "Ops", 3 ]
+    [
+        "Kernels", 0
+        "Tensors", 1
+        "Files", 2
+        "Autodiff", 2
+        "Ops", 3
+        "Verification", 4
+    ]
 
 let private core = Path.Combine(Sources.root, "Core.CSharp")
 

@@ -166,6 +166,29 @@ let private vectors (x: Plain) (results: float[][]) =
 let private numbers (x: Plain) (results: float[]) =
     stored (outer x) (results |> Array.map (fun v -> column [| v |]))
 
+/// (AᵀA)⁻¹Aᵀ, or Aᵀ(AAᵀ)⁻¹ where that is smaller.
+let private pseudoInverse (a: Matrix) =
+    let at = transposed a
+
+    if Array2D.length1 a >= Array2D.length2 a then
+        fst (eliminate (product at a) at)
+    else
+        transposed (fst (eliminate (product a at) a))
+
+/// The series, which for elements of size 1 is short enough.
+let private exponential (a: Matrix) =
+    let mutable term = identity (Array2D.length1 a)
+    let mutable total = term
+
+    for k in 1..60 do
+        term <- product term a |> Array2D.map (fun v -> v / float k)
+        total <- Array2D.mapi (fun i j v -> v + term[i, j]) total
+
+    total
+
+let private triangle lower (a: Matrix) =
+    Array2D.mapi (fun i j v -> if (if lower then j <= i else j >= i) then v else 0.0) a
+
 let all: Map<string, Attributes -> Plain[] -> Plain[]> =
     Map
         [
@@ -182,6 +205,17 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
                     Array.map2 (fun a b -> fst (eliminate a b)) (matrices x[0]) (matrices x[1])
                     |> like x[0]
                 |]
+            "solveTriangular",
+            fun a x ->
+                [|
+                    Array.map2
+                        (fun m b -> fst (eliminate (triangle (a.Flag "lower") m) b))
+                        (matrices x[0])
+                        (matrices x[1])
+                    |> like x[0]
+                |]
+            "pseudoInverse", fun _ x -> [| matrices x[0] |> Array.map pseudoInverse |> like x[0] |]
+            "matrixExp", fun _ x -> [| matrices x[0] |> Array.map exponential |> like x[0] |]
             "det", fun _ x -> [| matrices x[0] |> Array.map determinantOf |> numbers x[0] |]
             "slogdet",
             fun _ x ->

@@ -15,6 +15,10 @@ let private verbs: (string * string * (string[] -> int)) list =
         "unemitted", "what rests on emitted kernels, without them (a test's child)", UnemittedTests.run
         "kills", "[N]: a run of training that is killed at N random instants, 20 unless told", Sittings.prove
         "sit", "FILE STEPS THREADS: one sitting of that run", Sittings.sit
+        "ops", "[--write]: the table of operations; --write makes docs/operations.md", Laws.Table.run Laws.All.laws
+        "mutants",
+        "[OPERATION …]: mistakes made by rule in every operation, and which of them the laws catch",
+        Laws.Mechanical.run
     ]
 
 /// All laws. The closing line is printed here, from the runner's summary, so that every runner ends alike.

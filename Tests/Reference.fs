@@ -594,4 +594,5 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             yield! Map.toSeq NormalisationReference.all
             yield! Map.toSeq RecurrenceReference.all
             yield! Map.toSeq LinearReference.all
+            yield! Map.toSeq CatalogueReference.all
         ]

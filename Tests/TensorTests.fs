@@ -5,6 +5,7 @@ open System
 open Expecto
 open Functional
 open Functional.Kernels
+open Functional.Ops
 
 [<Tests>]
 let tests =
@@ -111,4 +112,95 @@ let tests =
                 work ()
                 // Two thousand results of 400 kB each would be 800 MB.
                 Expect.isLessThan (Memory.SystemBytes - before) 200_000_000L "no growth without bounds")
+        ]
+
+[<Tests>]
+let slices =
+    let x = Tensor.From([| for i in 0..23 -> float i |], 2, 3, 4)
+
+    testList
+        "slices"
+        [
+            testCase "a slice includes its end, and a place drops its axis" (fun () ->
+                let part: Tensor = x[0, 1.., 1..2]
+                Expect.equal (Tensor.shape part) [ 2; 2 ] "shape"
+                Expect.equal (part.ToDoubles()) [| 5.0; 6.0; 9.0; 10.0 |] "values")
+
+            testCase "−1 is the last" (fun () ->
+                Expect.equal ((x[-1, *, -1]: Tensor).ToDoubles()) [| 15.0; 19.0; 23.0 |] "last column"
+                Expect.equal ((x[1, .. -2, 0]: Tensor).ToDoubles()) [| 12.0; 16.0 |] "all but the last")
+
+            testCase "a part replaced leaves the rest and the tensor itself alone" (fun () ->
+                let y =
+                    x.WithPart(
+                        Tensor.vector [ -1.0; -2.0 ] |> Tensor.cast DType.Float64,
+                        1,
+                        AxisSelection.op_Implicit (Range(1, 3)),
+                        0
+                    )
+
+                Expect.equal (y.ToDoubles() |> Array.filter (fun v -> v < 0.0)) [| -1.0; -2.0 |] "replaced"
+                Expect.equal (y[1, 2, 0].ToDouble()) -2.0 "in place"
+                Expect.equal ((x.WithPartAdded(y, [||]) - x - y).Abs().Sum().ToDouble()) 0.0 "added to the whole"
+                Expect.equal (x[1, 1, 0].ToDouble()) 16.0 "unchanged")
+
+            testCase "masks select, fill and point" (fun () ->
+                let mask = x.Greater 20.5
+                Expect.equal (x.MaskedSelect(mask).ToDoubles()) [| 21.0; 22.0; 23.0 |] "selected"
+                Expect.equal (x.MaskedFill(mask, 0.0).Max().ToDouble()) 20.0 "filled"
+                Expect.equal (mask.NonZero().ToArray<int64>()) [| 1L; 2L; 1L; 1L; 2L; 2L; 1L; 2L; 3L |] "places")
+        ]
+
+/// What a caller of the catalogue relies on and no single operation's law says.
+[<Tests>]
+let catalogue =
+    let draw seed (shape: int list) =
+        (Key.OfSeed(int64 seed)).Normal(Shape.Of shape, dtype = DType.Float64)
+
+    let near what (expected: Tensor) (actual: Tensor) =
+        Expect.equal actual.Shape expected.Shape what
+        Expect.isTrue ((expected - actual).Abs().Max().ToDouble() < 1e-12) what
+
+    testList
+        "catalogue"
+        [
+            testCase "differences undo sums" (fun () ->
+                let x = draw 1 [ 3; 5 ]
+                near "diff of cumsum" (x.Slice(1, 1)) (x.CumSum(1).Diff(1, 1)))
+
+            testCase "the inverse transform gives the numbers back" (fun () ->
+                for n in 1..9 do
+                    let x = draw n [ 2; n ]
+                    let real, imaginary = Tensor.realFft x
+                    near $"length {n}" x (Tensor.inverseRealFft n (real, imaginary)))
+
+            testCase "einsum says what the products say" (fun () ->
+                let a, b, c = draw 1 [ 4; 2; 3 ], draw 2 [ 4; 3; 5 ], draw 3 [ 5; 2 ]
+                near "batched product" (a.Matmul b) (Tensor.einsum "bij,bjk->bik" [ a; b ])
+                near "leading axes" (a.Matmul b) (Tensor.einsum "...ij,...jk->...ik" [ a; b ])
+                near "trace" (a.Matmul(b).Matmul(c).Diagonal().Sum(-1)) (Tensor.einsum "bij,bjk,ki->b" [ a; b; c ])
+                near "implicit result" c.T (Tensor.einsum "ba" [ c ]))
+
+            testCase "the different elements rebuild the tensor" (fun () ->
+                let x = (Key.OfSeed 5L).Integers(Shape.Of [ 4; 6 ], 0L, 5L)
+                let values, inverse, counts = Tensor.unique x
+                Expect.equal (values.Take(inverse).ToArray<int64>()) (x.ToArray<int64>()) "rebuilt"
+                Expect.equal (counts.Sum().ToDouble()) 24.0 "counted")
+
+            testCase "draws have the moments of their distributions" (fun () ->
+                let key, n = Key.OfSeed 3L, [ 20000 ]
+                let mean (x: Tensor) = x.Cast(DType.Float64).Mean().ToDouble()
+
+                let near what expected spread actual =
+                    // Five deviations of a mean of 20,000.
+                    Expect.isTrue (abs (actual - expected) < 5.0 * spread / sqrt 20000.0) $"{what}: {actual}"
+
+                near "Gumbel" 0.5772156649 1.2825 (mean (Tensor.gumbel n key))
+                near "truncated normal" 0.0 0.88 (mean (Tensor.truncatedNormal -2.0 2.0 n key))
+                near "gamma" 2.5 1.6 (mean (Tensor.gamma (Tensor.full n 2.5) key))
+                near "exponential" 0.5 0.5 (mean (key.Exponential(Shape.Of n, 2.0)))
+                let logits = (Tensor.vector [ 0.2; 0.3; 0.5 ]).Log().Expand(20000, 3)
+                near "categorical" 1.3 0.79 (mean (Tensor.categorical logits key))
+                let probabilities = key.Dirichlet(Tensor.full [ 5; 4 ] 0.7)
+                Expect.isTrue ((probabilities.Sum(-1) - 1.0).Abs().Max().ToDouble() < 1e-6) "Dirichlet sums to 1")
         ]

@@ -34,7 +34,7 @@ type Attributes(json: JsonElement) =
         find name |> Option.map (fun value -> string (value.GetString()))
 
     member _.Flag name =
-        find name |> Option.exists _.GetBoolean()
+        find name |> Option.exists (fun value -> value.ValueKind = JsonValueKind.True)
 
     member _.IsNumber name =
         find name |> Option.exists (fun value -> value.ValueKind = JsonValueKind.Number)

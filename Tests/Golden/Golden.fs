@@ -220,6 +220,22 @@ let private cases =
          | :? DataFormatException
          | :? IOException as error -> Error error.Message)
 
+/// How many cases of the folder an operation's reference file has, and how many pass; None without a folder.
+let score name =
+    match folder, cases.Value with
+    | Some _, Ok cases ->
+        let own = cases |> List.filter (fun case -> case.Op = name)
+
+        let passed =
+            own
+            |> List.filter (fun case ->
+                match outcome case with
+                | Passed -> true
+                | _ -> false)
+
+        Some(passed.Length, own.Length)
+    | _ -> None
+
 /// What the folder asks for and is not there, in one line.
 let missingOfEnvironment () =
     match folder, cases.Value with

@@ -88,9 +88,6 @@ let private crossEntropy: Operation =
 let private toNullable (value: 'T option) = Option.toNullable value
 
 let private padded (a: Attributes) (x: Tensor) =
-    if a.Text "mode" <> "constant" then
-        raise (Missing $"""pad ({a.Text "mode"})""")
-
     let pad = a.Ints "pad"
     let before, after = Array.zeroCreate x.Rank, Array.zeroCreate x.Rank
 
@@ -98,7 +95,10 @@ let private padded (a: Attributes) (x: Tensor) =
         before[x.Rank - 1 - i] <- pad[2 * i]
         after[x.Rank - 1 - i] <- pad[2 * i + 1]
 
-    x.Pad(before, after, defaultArg (a.TryFloat "value") 0.0)
+    if a.Text "mode" = "reflect" then
+        x.PadBorder(before, after, Border.Reflect)
+    else
+        x.Pad(before, after, defaultArg (a.TryFloat "value") 0.0)
 
 let private cut (a: Attributes) (x: Tensor) =
     let column i =
@@ -386,7 +386,15 @@ let all: Map<string, Operation> =
             "max", extreme _.Max() (fun x axis keep -> x.MaxWithIndices(axis, keep))
             "min", extreme _.Min() (fun x axis keep -> x.MinWithIndices(axis, keep))
 
+            "cumsum", told (fun a x -> x.CumSum(a.Int "dim"))
+            "cosine_similarity",
+            (fun case x ->
+                [|
+                    Tensor.CosineSimilarity(x[0], x[1], case.Attributes.Int "dim", case.Attributes.Float "eps")
+                |])
+
             // Products
+            "einsum", (fun case x -> [| Tensor.Einsum(case.Attributes.Text "equation", x) |])
             "matmul", two (fun x y -> x.Matmul y)
             "bmm", two (fun x y -> x.Matmul y)
             "outer", two (fun x y -> x.Outer y)
@@ -408,6 +416,16 @@ let all: Map<string, Operation> =
             "concat", (fun case x -> [| Tensor.Concat(case.Attributes.Int "dim", x) |])
             "stack", (fun case x -> [| Tensor.Stack(case.Attributes.Int "dim", x) |])
             "split", (fun case x -> x[0].Split(case.Attributes.Ints "sizes", case.Attributes.Int "dim"))
+
+            "upsample",
+            told (fun a x ->
+                let interpolation =
+                    match a.Text "mode" with
+                    | "nearest" -> Interpolation.Nearest
+                    | _ when a.Flag "align_corners" -> Interpolation.LinearAligned
+                    | _ -> Interpolation.Linear
+
+                x.Resize(a.Ints "size", interpolation))
 
             // Indexing
             "gather", (fun case x -> [| x[0].Gather(x[1], case.Attributes.Int "dim") |])
@@ -432,6 +450,7 @@ let all: Map<string, Operation> =
             "hvp_div", two (fun x y -> x / y)
             "hvp_pow", two (fun x y -> x.Pow y)
             "hvp_matmul", two (fun x y -> x.Matmul y)
+            "hvp_conv2d", two (fun x w -> Tensor.Convolution(x, w, null, Window(Padding = Padding.op_Implicit 1)))
             "hvp_logsumexp", one _.LogSumExp(-1)
             "hvp_softmax", one _.Softmax()
             "hvp_norm", one _.Norm()
@@ -473,6 +492,18 @@ let all: Map<string, Operation> =
                 op, Trajectories.optimise op
             "lr_step",
             Trajectories.schedule (fun a -> Schedule.step (a.Float "lr") (a.Int "step_size") (a.Float "gamma"))
+            "lr_cosine",
+            Trajectories.schedule (fun a -> Schedule.cosineTo (a.Float "eta_min") (a.Float "lr") (a.Int "T_max"))
+            "lr_one_cycle",
+            Trajectories.schedule (fun a ->
+                Schedule.oneCycle (
+                    a.Float "max_lr",
+                    a.Int "total_steps",
+                    a.Float "pct_start",
+                    a.Float "div_factor",
+                    a.Float "final_div_factor",
+                    (a.Text "anneal_strategy" = "linear")
+                ))
             "lr_multistep",
             Trajectories.schedule (fun a ->
                 Schedule.multiStep (a.Float "lr") (List.ofArray (a.Ints "milestones")) (a.Float "gamma"))

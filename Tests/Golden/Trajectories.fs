@@ -23,6 +23,7 @@ let optimisers =
         "optim_sgd"
         "optim_sgd_momentum"
         "optim_sgd_nesterov"
+        "optim_sgd_weight_decay"
         "optim_rmsprop"
         "optim_adam"
         "optim_adamw"
@@ -49,6 +50,8 @@ let private optimiser op (a: Attributes) =
     | "optim_sgd" -> Optim.sgd (rate, decay)
     | "optim_sgd_momentum" -> Optim.momentum (rate, momentum, number "dampening" 0.0, decay)
     | "optim_sgd_nesterov" -> Optim.nesterov (rate, momentum, decay)
+    | "optim_sgd_weight_decay" when a.Flag "nesterov" -> Optim.nesterov (rate, momentum, decay)
+    | "optim_sgd_weight_decay" -> Optim.momentum (rate, momentum, number "dampening" 0.0, decay)
     | "optim_rmsprop" -> Optim.rmsProp (rate, number "alpha" 0.99, epsilon, a.Flag "centered", momentum, decay)
     | "optim_adam" -> Optim.adam (rate, beta1, beta2, epsilon, a.Flag "amsgrad", decay)
     | "optim_adamw" -> Optim.adamW (rate, beta1, beta2, epsilon, a.Flag "amsgrad", decay)

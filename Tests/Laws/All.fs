@@ -19,6 +19,7 @@ let laws =
         Values.viewsAreCopies
         Values.lengthsDoNotMatter
         Values.threadsDoNotMatter
+        Vmapped.manyIsEach
         Shapes.inferenceIsTrue
         Shapes.refusalsAgree
     ]
@@ -39,6 +40,7 @@ let private complete =
                     |> Seq.filter (operations.Contains >> not)
 
                 Expect.isEmpty orphans "references of operations that do not exist")
+            Table.isUpToDate laws
             testCase "every law has a mutant" (fun () ->
                 let unproved = laws |> List.map _.Name |> List.except (Mutants.provedLaws)
 

@@ -17,7 +17,8 @@ let remake (op: Op) shape forward vjp vjpInto jvp reads =
         Sample = op.Sample,
         VjpInto = vjpInto,
         Jvp = jvp,
-        Reads = reads
+        Reads = reads,
+        Batching = op.Batching
     )
 
 let private functionAndWeights (sample: Drawn) =
@@ -46,8 +47,20 @@ let vjpIsDifferences =
     }
 
 /// Operations that choose among elements.
-let private chooses =
-    set [ "max"; "min"; "maximum"; "minimum"; "maxWithIndices"; "minWithIndices" ]
+let chooses =
+    set
+        [
+            "max"
+            "min"
+            "maximum"
+            "minimum"
+            "maxWithIndices"
+            "minWithIndices"
+            "cummax"
+            "cummin"
+            "maxPool"
+            "adaptiveMaxPool"
+        ]
 
 /// Where elements tie, what moves them all by the same amount keeps the tie: along such a direction the function is smooth, and
 /// the shares of a tie sum to one, however they are dealt out.

@@ -319,6 +319,71 @@ let private mutants =
                     if Workers.Count > 1 then
                         timesAll (1.0 + 2.0 ** -22.0) y[0])
         }
+        // Historic mistakes of others, by name.
+        {
+            Mistake = "the trace of a matrix that is not square"
+            Of = "diagonal"
+            Law = vjpIsDifferences
+            Break =
+                withVjp (fun op x y g i ->
+                    let right = nonNull (op.Vjp.Invoke(x, y, g, i))
+                    // As many diagonal elements as columns, however few rows there are.
+                    if x[0].Shape[-2] > x[0].Shape[-1] then
+                        right * 0.0
+                    else
+                        right)
+        }
+        {
+            Mistake = "the gradient goes to every element that ties in a window"
+            Of = "maxPool"
+            Law = tiesMoveTogether
+            Break =
+                withVjp (fun op x y g i ->
+                    let right = nonNull (op.Vjp.Invoke(x, y, g, i))
+                    let ties = x[0].Equal(x[0].Max()).Cast x[0].DType
+                    right + ties * g[0].Max())
+        }
+        {
+            Mistake = "the forward rule gives the first part's tangent to all parts"
+            Of = "split"
+            Law = jvpIsAdjoint
+            Break =
+                withJvp (fun jvp x y dx ->
+                    let parts = jvp.Invoke(x, y, dx)
+
+                    parts |> Array.map (fun p -> if p.Shape = parts[0].Shape then parts[0] else p))
+        }
+        {
+            Mistake = "gradients silently dropped along the last axis"
+            Of = "softmax"
+            Law = vjpIsDifferences
+            Break =
+                withVjp (fun op x y g i ->
+                    nonNull (op.Vjp.Invoke(x, y, g, i)) |> Diff.StopGradient |> (fun t -> t * 0.0))
+        }
+        {
+            Mistake = "the loss of absolute differences computed as squares"
+            Of = "abs"
+            Law = vjpIsDifferences
+            Break = withVjp (fun _ x _ g _ -> g[0] * x[0] * 2.0)
+        }
+        // Many examples.
+        {
+            Mistake = "an axis that is not moved for the examples"
+            Of = "cumsum"
+            Law = Vmapped.manyIsEach
+            Break =
+                fun op ->
+                    Op(
+                        Name = op.Name,
+                        Shape = op.Shape,
+                        Forward = op.Forward,
+                        Vjp = op.Vjp,
+                        Sample = op.Sample,
+                        Reads = op.Reads,
+                        Batching = Batching.Whole
+                    )
+        }
         // Shapes.
         {
             Mistake = "wrong shape inference"

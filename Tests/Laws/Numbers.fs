@@ -5,6 +5,7 @@ open System
 open Expecto
 open Functional
 open Functional.Autodiff
+open Functional.Verification
 
 let shapeOf (sizes: int[]) = Shape.Of(ReadOnlySpan<int>(sizes))
 
@@ -36,33 +37,10 @@ let inner (a: Tensor[]) (b: Tensor[]) =
 let magnitude (a: Tensor[]) (b: Tensor[]) =
     Array.fold2 (fun s (x: Tensor) (y: Tensor) -> s + sumOf abs (x.ToDoubles()) (y.ToDoubles())) 0.0 a b
 
-/// Extrapolates central differences g(h) = (f(h) − f(−h))/2h to step 0 (Richardson, in the arrangement of Ridders) and
-/// estimates the error from how far neighbouring entries of the table are apart.
+/// The limit of central differences g(h) for steps to 0, and its error.
 let extrapolate (g: float -> float) =
-    let columns = 6
-    let table = Array2D.zeroCreate columns columns
-    let mutable h = 0.008
-    let mutable best = g h
-    let mutable error = infinity
-    table[0, 0] <- best
-
-    for i in 1 .. columns - 1 do
-        h <- h / 2.0
-        table[i, 0] <- g h
-        let mutable factor = 4.0
-
-        for j in 1..i do
-            table[i, j] <- (table[i, j - 1] * factor - table[i - 1, j - 1]) / (factor - 1.0)
-            factor <- factor * 4.0
-
-            let apart =
-                max (abs (table[i, j] - table[i, j - 1])) (abs (table[i, j] - table[i - 1, j - 1]))
-
-            if apart <= error then
-                error <- apart
-                best <- table[i, j]
-
-    best, error
+    let struct (limit, error) = Differences.Extrapolate(Func<float, float> g)
+    limit, error
 
 /// Every element within its bound.
 let within what (bound: int -> float) (expected: float[]) (actual: float[]) =

@@ -45,11 +45,33 @@ let private roundsBesideInput =
             "qr"
             "eigh"
             "svd"
+            "besselI"
+            "solveTriangular"
+            "pseudoInverse"
+            "matrixExp"
+            "groupNorm"
+            "cross"
         ]
+
+/// Operations whose values a library approximates to so many units in the last place, also of the argument; the quantiles of the gamma
+/// distribution are as exact as the distribution, divided by its density.
+let private approximated = Map [ "lgamma", 20.0; "polygamma", 8.0; "gamma", 6000.0 ]
+
+/// Fourier transforms of any length are convolutions of twice the length and more: their errors are relative to all the terms.
+let private transforms = set [ "rfft"; "rfftAdjoint" ]
 
 /// Operations that add one after the other into the same place: n terms round by (n − 1)·u·Σ|x| at most (Higham, 2002).
 let private addsInTurn =
-    set [ "putBack"; "scatterAdd"; "averageUnpool"; "adaptiveAverageUnpool" ]
+    set
+        [
+            "putBack"
+            "scatterAdd"
+            "averageUnpool"
+            "adaptiveAverageUnpool"
+            "cumsum"
+            "linearRecurrence"
+            "logcumsumexp"
+        ]
 
 /// Operations that add up n products in turn, alike in sign and size when an example is stretched: between the √n of chance and the n of the worst case.
 let private sumsProducts =
@@ -96,6 +118,10 @@ let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
     let beside =
         if addsInTurn.Contains op.Name then
             float floats.Length / 4.0 * Array.sumBy abs floats
+        elif transforms.Contains op.Name then
+            8.0 * Array.sumBy abs floats
+        elif approximated.ContainsKey op.Name then
+            approximated[op.Name] * (floats |> Array.fold (fun m v -> max m (abs v)) 1.0)
         elif sumsProducts.Contains op.Name then
             let largest (t: Tensor) =
                 t.ToDoubles() |> Array.fold (fun m v -> max m (abs v)) 0.0
@@ -289,8 +315,9 @@ let viewsAreCopies =
 
 // ---- lengths ----
 
-/// Operations whose domain is not left alone when columns repeat: equal columns make singular values of 0, whose vectors may be any.
-let private needsDistinctColumns = set [ "svd" ]
+/// Operations whose domain is not left alone when columns repeat: equal columns make singular values of 0, whose vectors may be any, and repeated edges
+/// are in no order.
+let private mayNotRepeat = set [ "svd"; "pseudoInverse"; "searchSorted" ]
 
 /// The last axis of every input that has the first one's length cycled to another length; None where the operation refuses it.
 let stretched (sample: Drawn) (dtype: DType) length =
@@ -298,7 +325,7 @@ let stretched (sample: Drawn) (dtype: DType) length =
 
     match sample.Inputs |> Array.map last |> Array.tryFind (fun n -> n > 0) with
     | None -> None
-    | Some original when needsDistinctColumns.Contains sample.Op.Name && length > original -> None
+    | Some original when mayNotRepeat.Contains sample.Op.Name && length > original -> None
     | Some original ->
         let discrete = sample.Inputs |> Array.exists (fun t -> t.DType.IsInteger())
 
