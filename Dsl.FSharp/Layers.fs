@@ -365,6 +365,13 @@ type Layers private () =
         : Layer =
         Recurrent.bidirectional (place file line) layer
 
+    /// A layer of one's own as the cell of a recurrent network: h′ = cell [x; h] for each step, from zero, where the features of x and the `units` of h
+    /// stand side by side. All states [steps; units]; `recurrent (16, dense 16 >=> tanh)` is Elman's network.
+    static member recurrent
+        (units: int, cell: Layer, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int)
+        : Layer =
+        Recurrent.overTime (place file line) units cell
+
     /// The last step of a sequence: [steps; features] becomes [features].
     static member lastState([<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
         Recurrent.lastState (place file line)

@@ -75,3 +75,44 @@ let bidirectional place (layer: Layer) =
         place
         (fun results -> Tensor.Concat(-1, List.toArray results))
         [ layer; named "reversed" (flip >=> layer >=> flip) ]
+
+/// One layer for every step: h′ = cell [x; h] from h = 0, with the same parameters.
+let overTime place units (cell: Layer) =
+    if units < 1 then
+        raise (ShapeException $"recurrent: at least one unit is needed; got {units}. Give a positive number.")
+
+    let seen (input: Shape) =
+        let both = Shape.Of [ sequence "recurrent" input + units ]
+        let made = outputShape cell both
+
+        if made <> Shape.Of [ units ] then
+            raise (
+                ShapeException
+                    $"recurrent needs a cell that makes a state of {units} units from {text both}, got {text made}; correct the cell's last layer"
+            )
+
+        both
+
+    let apply (mode: Mode) parameters state (x: Tensor) =
+        let step (h: Tensor, state) i =
+            let mode =
+                match mode with
+                | Train key when cell.IsRandom -> Train(key.Fold(i: int))
+                | mode -> mode
+
+            cell.Apply mode parameters state (Tensor.Concat(1, x.Select(1, i), h))
+
+        let states, (_, state) =
+            ((Tensor.Zeros(Shape.Of [ x.Shape[0]; units ], x.DType), state), [ 0 .. x.Shape[1] - 1 ])
+            ||> List.mapFold (fun last i ->
+                let h, state = step last i
+                h, (h, state))
+
+        Tensor.Stack(1, List.toArray states), state
+
+    { ofFunction "recurrent" place id with
+        IsRandom = cell.IsRandom
+        Parameters = seen >> cell.Parameters
+        State = seen >> cell.State
+        Apply = apply
+    }

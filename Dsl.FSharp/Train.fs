@@ -32,6 +32,24 @@ module Train =
             | Values x -> Shape.Of(x.Shape.Sizes.Slice 1)
             | Labels _ -> Shape.Scalar
 
+    /// A layer that cannot train on one example, such as a batch norm, says so before training, and not at the end of its first epoch.
+    let private checkLastBatch (network: Layer) (input: Shape) (data: Dataset) size (key: Key) =
+        if data.Count % size = 1 % size then
+            let shapes = Tree.map (fun parameter -> Tensor.Meta(DType.Float32, parameter.Shape))
+            let one = Tensor.Meta(DType.Float32, Shape.Of(Seq.append [ 1 ] input))
+
+            try
+                network.Apply (Mode.Train key) (shapes (network.Parameters input)) (shapes (network.State input)) one
+                |> ignore
+            with
+            | :? ShapeException as error ->
+                raise (
+                    ShapeException
+                        $"fit: {data.Count} examples in batches of {size} leave a batch of one. {error.Message} Choose another batchSize, or leave an example out."
+                )
+            // A layer that looks at values cannot be asked without them.
+            | :? InvalidOperationException -> ()
+
     /// The mean loss and the metrics of a trained network on a dataset.
     let evaluate (loss: Tensor -> Tensor -> Tensor) (metrics: Metric list) (run: Run) (data: Dataset) =
         let counted = Tally metrics
@@ -70,6 +88,9 @@ module Train =
 
             invalidArg (nameof options) $"fit: {word} needs a file; got none. Add saveTo \"run.safetensors\"."
 
+        let input = inputOf network data
+        checkLastBatch network input data plan.BatchSize key
+
         let trainer =
             Trainer(
                 optimiser,
@@ -77,7 +98,7 @@ module Train =
                 network,
                 key.Fold "network",
                 plan.Metrics,
-                inputOf network data,
+                input,
                 parts = plan.Parts,
                 ?average = plan.Average
             )

@@ -99,6 +99,24 @@ let tests =
                 for _, value in Tree.named run.Parameters do
                     Expect.all (value.ToDoubles()) Double.IsFinite "the parameters are those before the step")
 
+            testCase "a last batch of one example is refused before a batch norm has trained" (fun () ->
+                let net = input [ 3 ] >=> dense 4 >=> batchNorm () >=> relu >=> dense 3
+                let three = Dataset.ofBytes [ 3 ] bytes [| 0uy; 1uy; 2uy |]
+
+                refused
+                    (fun () -> fit (batchSize 2 >> observe (fun _ -> failtest "an epoch ran")) net three)
+                    [
+                        "3 examples in batches of 2"
+                        "batchNorm"
+                        "more than one value"
+                        "batchSize"
+                    ]
+
+                refused (fun () -> fit (batchSize 1) net three) [ "batches of 1" ]
+                Expect.equal (fit (batchSize 3) net three).Ending Finished "three at once"
+                let plain = input [ 3 ] >=> dense 4 >=> dropout 0.1 >=> relu >=> dense 3
+                Expect.equal (fit (batchSize 2) plain three).Ending Finished "others take one")
+
             testCase "an empty dataset" (fun () ->
                 refused
                     (fun () -> fit id (input [ 3 ] >=> dense 3) (Dataset.ofBytes [ 3 ] [||] [||]))

@@ -149,6 +149,13 @@ let tests =
                 check "instanceNorm" [ 4; 3; 3 ] [ 4; 3; 3 ] (instanceNorm ())
                 check "rnn" [ 5; 3 ] [ 5; 4 ] (rnn 4)
                 check "lstm" [ 5; 3 ] [ 5; 4 ] (lstm 4)
+
+                check
+                    "recurrent"
+                    [ 5; 3 ]
+                    [ 5; 4 ]
+                    (recurrent (4, dropout 0.2 >=> dense 6 >=> batchNorm () >=> dense 4))
+
                 check "gru, both ways" [ 5; 3 ] [ 5; 8 ] (bidirectional (gru 4))
                 check "lstm, two of them" [ 5; 3 ] [ 4 ] (repeat 2 (lstm 4) >=> lastState ())
                 check "multiHeadAttention" [ 5; 6 ] [ 5; 6 ] (multiHeadAttention (3, causal = true, dropout = 0.1))
@@ -449,6 +456,27 @@ let tests =
                 let values = Tree.leaves state |> Array.map _.ToDouble()
                 Expect.floatClose Accuracy.medium values[0] (0.25 * 4.0) "mean"
                 Expect.floatClose Accuracy.medium values[1] (0.75 + 0.25 * 20.0 / 3.0) "variance")
+
+            testCase "a cell of one's own over time is Elman's network" (fun () ->
+                let x = key.Fold(1).Normal(Shape.Of [ 2; 5; 3 ])
+                let net = input [ 5; 3 ] >=> recurrent (4, dense 4 >=> tanh)
+                let parameters, state = Layer.init key net
+                let weight = Tree.find "recurrent.dense.weight" parameters
+                let none = Tensor.Zeros(Shape.Of [ 4 ])
+                let expected = Tensor.Rnn(x, weight.Slice(0, 0, 3), weight.Slice(0, 3), none, none)
+                let actual = Layer.predict net (parameters, state) x
+
+                for a, b in Array.zip (actual.ToDoubles()) (expected.ToDoubles()) do
+                    Expect.isLessThan (abs (a - b)) 1e-6 "the states"
+
+                let text =
+                    try
+                        input [ 5; 3 ] >=> recurrent (4, dense 5) |> ignore
+                        ""
+                    with :? ShapeException as error ->
+                        error.Message
+
+                Expect.stringContains text "a state of 4 units from [7], got [5]" "a cell that makes another state")
 
             testCase "a causal block does not look ahead" (fun () ->
                 let network = input [ 6; 4 ] >=> transformerBlock (2, 8, causal = true)
