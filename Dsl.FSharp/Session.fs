@@ -212,7 +212,9 @@ type internal Session(plan: TrainPlan, optimiser: string, trainer: Trainer, data
                     "best epoch", string bestAt
                 ]
 
-            Checkpoint.write path (trainer.Tensors @ progress) (terms @ facts))
+            // What an update has spoilt must not take the place of what can still go on.
+            if trainer.IsFinite then
+                Checkpoint.write path (trainer.Tensors @ progress) (terms @ facts))
 
     let restoreKept checkpoint =
         let from prefix tree =

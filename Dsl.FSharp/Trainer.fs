@@ -324,6 +324,13 @@ type Trainer
                         prefix + name, tensor
         ]
 
+    /// Whether all parameters are finite: of others, training cannot go on.
+    member internal _.IsFinite =
+        trained
+        |> Array.forall (fun p ->
+            // 0 of finite numbers, NaN of others.
+            Memory.Tidy(Func<Tensor>(fun () -> (p - p).Sum())).ToDouble() = 0.0)
+
     /// Refuses a checkpoint of another network.
     member internal _.CheckNetwork(checkpoint: CheckpointContent) =
         let what, groups = stored.Head

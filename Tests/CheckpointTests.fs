@@ -108,6 +108,18 @@ let private sittings =
                     Expect.equal again.Ending EarlyStopped "still"
                     Expect.equal (bits again) (bits run) "and the best parameters are there"))
 
+            testCase "parameters that an update has spoilt are not written" (fun () ->
+                inFile (fun path ->
+                    let plan = saveTo path >> saveEvery 1 >> resume
+                    let spoilt = Optim.sgd (Schedule(fun t -> if t = 5 then infinity else 0.1))
+
+                    match (fit spoilt plan net).Ending with
+                    | Diverged _ -> ()
+                    | other -> failtest $"it cannot go on; got {other}"
+
+                    let healed = fit (Optim.sgd 0.1) plan net
+                    Expect.equal (bits healed) (bits (fit (Optim.sgd 0.1) id net)) "it goes on from the step before"))
+
             testCase "a rate that follows the epochs goes on as it would have" (fun () ->
                 let run options =
                     let plateau =
