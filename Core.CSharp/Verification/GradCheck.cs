@@ -195,7 +195,7 @@ public sealed record GradCheck
     {
         foreach (var digits in new[] { 0, 1, 2 })
         {
-            var x = Array.ConvertAll(found.X, t => t.DType.IsFloat() ? Tensor.FromDoubles(Array.ConvertAll(t.ToDoubles(), v => Math.Round(v, digits)), t.Shape, t.DType) : t);
+            var x = Array.ConvertAll(found.X, t => t.DType.IsFloat() ? Tensor.FromDoubles(Array.ConvertAll(t.ToDoubles(), v => Math.Round(v, digits) + 0.0), t.Shape, t.DType) : t);
             if (Judge(f, x, new Draw(1, 1) { Views = false }) is { Corner: false } finding) return finding;
         }
         return found;
@@ -207,7 +207,7 @@ public sealed record GradCheck
     {
         var text = new StringBuilder($"{Name}: the derivatives must agree; got, {found.What}. Correct the function's derivative at\n");
         for (var i = 0; i < found.X.Length; i++) text.Append($"  let x{i} = {Literal(found.X[i])}\n");
-        text.Append($"Again: GradCheck.at ({Name}) [ {string.Join("; ", found.X.Select((_, i) => $"x{i}"))} ]");
+        text.Append($"Again: GradCheck.at {(Name.Contains(' ') ? $"({Name})" : Name)} [ {string.Join("; ", found.X.Select((_, i) => $"x{i}"))} ]");
         return text.ToString();
     }
 

@@ -541,3 +541,17 @@ let run (names: string[]) =
         $"{killed.Length} of {count} mutants killed ({100.0 * float killed.Length / float (max 1 count):F1} %%); {within4} shrunk to at most 4 elements; {watch.Elapsed.TotalSeconds:F0} s"
 
     if killed.Length = count then 0 else 1
+
+/// Every mistake that a rule can make in an operation is caught.
+[<Tests>]
+let tests =
+    testList
+        "mutants by rule"
+        [
+            for op in Registry.All ->
+                testCase op.Name (fun () ->
+                    let survivors =
+                        judged op |> List.filter (fun (_, fate) -> fate = Survived) |> List.map fst
+
+                    Expect.isEmpty survivors "mistakes that no law sees")
+        ]
