@@ -9,100 +9,140 @@ namespace Functional.Kernels;
 // Then v̄ = pᵀ·ḡ, k̄ = scale·s̄ᵀ·q and q̄ = scale·s̄·k, and a mask that was added has s̄ itself.
 internal static unsafe partial class Attention<T>
 {
-    /// <summary>A rectangle of one matrix's scores, and which gradients it is to give: those of the keys need all queries, those of the queries all keys.</summary>
-    private struct Rectangle
-    {
-        internal nint Matrix, FirstQuery, EndQuery, FirstKey, EndKey;
-        internal bool ToQueries, ToKeys;
-    }
+    // Few matrices: the keys of each are shared out in groups, which gather the queries' gradients apart. How many does not depend on the threads.
+    private const int MostGroups = 8;
 
     private struct BackwardJob : IJob
     {
         internal AttentionArrays<T> Arrays;
         internal AttentionGradients<T> Gradients;
-        internal nint MatricesPerChunk, KeyParts, PartKeys, QueryParts, PartQueries;
+        internal nint MatricesPerChunk, Groups, GroupKeys;
+
+        /// <summary>The queries' gradients [batch, groups, queries, features], where there are several groups.</summary>
+        internal T* Apart;
 
         public readonly void Run(int chunk)
         {
-            var whole = new Rectangle { EndQuery = Arrays.Queries, EndKey = Arrays.Keys, ToQueries = true, ToKeys = true };
-            if (KeyParts == 0)
+            if (Groups > 1)
             {
-                var end = Math.Min(Arrays.Batch, (chunk + 1) * MatricesPerChunk);
-                for (var matrix = chunk * MatricesPerChunk; matrix < end; matrix++) Sweep(Arrays, Gradients, whole with { Matrix = matrix });
+                nint matrix = chunk / Groups, group = chunk % Groups;
+                var dq = Gradients.Q.Memory == null ? default : new Gradient<T> { Memory = Apart + chunk * Arrays.Queries * Arrays.Features, Fresh = true };
+                Sweep(Arrays, Gradients, dq, matrix, group * GroupKeys, Math.Min(Arrays.Keys, (group + 1) * GroupKeys));
                 return;
             }
-            var parts = KeyParts + QueryParts;
-            nint part = chunk % parts;
-            whole.Matrix = chunk / parts;
-            if (part < KeyParts)
+            var end = Math.Min(Arrays.Batch, (chunk + 1) * MatricesPerChunk);
+            for (var matrix = chunk * MatricesPerChunk; matrix < end; matrix++)
             {
-                nint first = part * PartKeys;
-                Sweep(Arrays, Gradients, whole with { FirstKey = first, EndKey = Math.Min(Arrays.Keys, first + PartKeys), ToQueries = false });
-            }
-            else
-            {
-                var first = (part - KeyParts) * PartQueries;
-                Sweep(Arrays, Gradients, whole with { FirstQuery = first, EndQuery = Math.Min(Arrays.Queries, first + PartQueries), ToKeys = false });
+                var dq = Gradients.Q;
+                if (dq.Memory != null) dq.Memory += matrix * Arrays.Queries * Arrays.Features;
+                Sweep(Arrays, Gradients, dq, matrix, 0, Arrays.Keys);
             }
         }
     }
 
-    /// <summary>The gradients that are wanted. Keys and queries swept apart compute the weights twice, seven products instead of five:
-    /// worth it where whole matrices would leave threads idle for longer.</summary>
+    /// <summary>Adds up what the groups gathered, in their order.</summary>
+    private struct GatherJob : IJob
+    {
+        internal BackwardJob Parts;
+
+        public readonly void Run(int chunk)
+        {
+            var arrays = Parts.Arrays;
+            nint block = QueryBlock(arrays.Causal), blocks = (arrays.Queries + block - 1) / block;
+            nint matrix = chunk / blocks, first = chunk % blocks * block, features = arrays.Features;
+            var count = (Math.Min(arrays.Queries, first + block) - first) * features;
+            var target = Parts.Gradients.Q.Memory + (matrix * arrays.Queries + first) * features;
+            for (nint group = 0; group < Parts.Groups; group++)
+            {
+                // Queries before a group's first key have seen none of it.
+                if (arrays.Causal && group * Parts.GroupKeys >= first + block) break;
+                var source = Parts.Apart + ((matrix * Parts.Groups + group) * arrays.Queries + first) * features;
+                if (group == 0 && Parts.Gradients.Q.Fresh) new Span<T>(source, (int)count).CopyTo(new Span<T>(target, (int)count));
+                else Plain.AddScaled(T.One, source, target, count);
+            }
+        }
+    }
+
+    /// <summary>The gradients that are wanted.</summary>
     internal static void Backward(in AttentionArrays<T> arrays, in AttentionGradients<T> gradients)
     {
         if (arrays.Batch == 0) return;
-        nint threads = Workers.Count, batch = arrays.Batch;
-        var job = new BackwardJob { Arrays = arrays, Gradients = gradients, MatricesPerChunk = MatricesPerChunk(arrays) };
-        var chunks = (batch + job.MatricesPerChunk - 1) / job.MatricesPerChunk;
-        nint keyBlock = Math.Max(1, KeyBlock(arrays)), keyBlocks = (arrays.Keys + keyBlock - 1) / keyBlock,
-            queryBlock = QueryBlock(arrays.Causal), queryBlocks = (arrays.Queries + queryBlock - 1) / queryBlock;
-        var idle = (batch + threads - 1) / threads * (double)threads / batch;
-        if (!gradients.Shared && IsLarge(arrays) && idle > 1.4 && keyBlocks > 1 && queryBlocks > 1)
+        nint batch = arrays.Batch, keyBlock = Math.Max(1, KeyBlock(arrays)), keyBlocks = (arrays.Keys + keyBlock - 1) / keyBlock;
+        var job = new BackwardJob { Arrays = arrays, Gradients = gradients, MatricesPerChunk = MatricesPerChunk(arrays), Groups = 1 };
+        var groups = Math.Min(keyBlocks, MostGroups / batch);
+        if (groups > 1)
         {
-            var parts = (4 * threads + batch - 1) / batch;
-            job.PartKeys = (keyBlocks + Math.Min(parts, keyBlocks) - 1) / Math.Min(parts, keyBlocks) * keyBlock;
-            job.PartQueries = (queryBlocks + Math.Min(parts, queryBlocks) - 1) / Math.Min(parts, queryBlocks) * queryBlock;
-            job.KeyParts = (arrays.Keys + job.PartKeys - 1) / job.PartKeys;
-            job.QueryParts = (arrays.Queries + job.PartQueries - 1) / job.PartQueries;
-            chunks = batch * (job.KeyParts + job.QueryParts);
+            job.GroupKeys = (keyBlocks + groups - 1) / groups * keyBlock;
+            job.Groups = (arrays.Keys + job.GroupKeys - 1) / job.GroupKeys;
         }
-        Workers.For((int)chunks, ref job);
+        if (gradients.Shared)
+        {
+            // What is added to one gradient must not be cleared with another.
+            Clear(ref job.Gradients.Q, batch * arrays.Queries * arrays.Features);
+            Clear(ref job.Gradients.K, batch * arrays.Keys * arrays.Features);
+            Clear(ref job.Gradients.V, batch * arrays.Keys * arrays.Values);
+            Clear(ref job.Gradients.Mask, batch * arrays.Queries * arrays.Keys);
+        }
+        if (job.Groups == 1)
+        {
+            Workers.For((int)((batch + job.MatricesPerChunk - 1) / job.MatricesPerChunk), ref job);
+            return;
+        }
+        var memory = gradients.Q.Memory == null ? null : SharedScratch.Rent(batch * job.Groups * arrays.Queries * arrays.Features * sizeof(T));
+        job.Apart = memory == null ? null : (T*)memory.Pointer;
+        var chunks = (int)(batch * job.Groups);
+        if (gradients.Shared)
+            for (var chunk = 0; chunk < chunks; chunk++) job.Run(chunk);
+        else Workers.For(chunks, ref job);
+        if (memory == null) return;
+        var gather = new GatherJob { Parts = job };
+        nint block = QueryBlock(arrays.Causal);
+        Workers.For((int)(batch * ((arrays.Queries + block - 1) / block)), ref gather);
+        SharedScratch.Return(memory);
     }
 
-    private static void Sweep(in AttentionArrays<T> arrays, in AttentionGradients<T> gradients, in Rectangle part)
+    private static void Clear(ref Gradient<T> gradient, nint count)
     {
-        nint features = arrays.Features, values = arrays.Values, keys = arrays.Keys, queries = arrays.Queries, queryBlock = QueryBlock(arrays.Causal), matrix = part.Matrix;
-        var (dq, dmask) = part.ToQueries ? (gradients.Q, gradients.Mask) : default;
-        var (dk, dv) = part.ToKeys ? (gradients.K, gradients.V) : default;
-        Clear(dq, matrix * queries + part.FirstQuery, part.EndQuery - part.FirstQuery, features);
-        Clear(dmask, matrix * queries + part.FirstQuery, part.EndQuery - part.FirstQuery, keys);
-        Clear(dk, matrix * keys + part.FirstKey, part.EndKey - part.FirstKey, features);
-        Clear(dv, matrix * keys + part.FirstKey, part.EndKey - part.FirstKey, values);
+        if (gradient.Memory != null && gradient.Fresh) Clear(gradient.Memory, count);
+        gradient.Fresh = false;
+    }
+
+    private static void Clear(T* memory, nint count) => NativeMemory.Clear(memory, (nuint)(count * sizeof(T)));
+
+    /// <summary>Some keys of one matrix, and all queries, whose gradient <paramref name="dq"/> is.</summary>
+    private static void Sweep(in AttentionArrays<T> arrays, in AttentionGradients<T> gradients, in Gradient<T> dq, nint matrix, nint firstKey, nint endKey)
+    {
+        nint features = arrays.Features, values = arrays.Values, keys = arrays.Keys, queries = arrays.Queries, queryBlock = QueryBlock(arrays.Causal);
+        var (dk, dv, dmask) = (gradients.K, gradients.V, gradients.Mask);
+        if (dq.Memory != null && dq.Fresh) Clear(dq.Memory, queries * features);
+        if (dk.Memory != null && dk.Fresh) Clear(dk.Memory + (matrix * keys + firstKey) * features, (endKey - firstKey) * features);
+        if (dv.Memory != null && dv.Fresh) Clear(dv.Memory + (matrix * keys + firstKey) * values, (endKey - firstKey) * values);
+        if (dmask.Memory != null && dmask.Fresh)
+            for (nint i = 0; i < queries; i++) Clear(dmask.Memory + (matrix * queries + i) * keys + firstKey, endKey - firstKey);
         var scored = dq.Memory != null || dmask.Memory != null || dk.Memory != null;
         if (!scored && dv.Memory == null) return;
 
-        nint keyBlock = KeyBlock(arrays), stride = RowStride(keyBlock), rows = part.EndQuery - part.FirstQuery;
+        nint keyBlock = KeyBlock(arrays), stride = RowStride(keyBlock);
         nint sizeK = Gemm<T>.PackedSize(keyBlock, features), sizeV = Gemm<T>.PackedSize(keyBlock, values), sizeRows = Gemm<T>.PackedSize(features, keyBlock),
             sizeQ = Gemm<T>.PackedSize(features, queryBlock), sizeG = Gemm<T>.PackedSize(values, queryBlock);
         var arena = new Arena(Arena.Bytes(sizeK) + Arena.Bytes(sizeV) + Arena.Bytes(sizeRows) + Arena.Bytes(sizeQ) + Arena.Bytes(sizeG)
-            + Arena.Bytes(queryBlock * features) + 2 * Arena.Bytes(queryBlock * stride) + Arena.Bytes(rows));
+            + Arena.Bytes(queryBlock * features) + 2 * Arena.Bytes(queryBlock * stride) + Arena.Bytes(queries));
         T* packedK = arena.Take(sizeK), packedV = arena.Take(sizeV), packedRows = arena.Take(sizeRows), packedQ = arena.Take(sizeQ), packedG = arena.Take(sizeG),
-            q = arena.Take(queryBlock * features), weights = arena.Take(queryBlock * stride), cotangents = arena.Take(queryBlock * stride), delta = arena.Take(rows);
+            q = arena.Take(queryBlock * features), weights = arena.Take(queryBlock * stride), cotangents = arena.Take(queryBlock * stride), delta = arena.Take(queries);
         var kept = arrays.Weights != null;
-        nint firstRow = matrix * queries + part.FirstQuery;
-        Deltas(arrays.Y + firstRow * values, gradients.Y.Of(matrix, part.FirstQuery), gradients.Y.Stride, rows, values, gradients.Lse == null ? null : gradients.Lse + firstRow, delta);
+        nint firstRow = matrix * queries;
+        Deltas(arrays.Y + firstRow * values, gradients.Y.Of(matrix, 0), gradients.Y.Stride, queries, values, gradients.Lse == null ? null : gradients.Lse + firstRow, delta);
 
-        var seen = arrays.Causal ? Math.Min(part.EndKey, part.EndQuery) : part.EndKey;
-        for (var j = part.FirstKey; j < seen; j += keyBlock)
+        var seen = arrays.Causal ? Math.Min(endKey, queries) : endKey;
+        for (var j = firstKey; j < seen; j += keyBlock)
         {
             var block = Math.Min(keyBlock, seen - j);
             if (!kept) Gemm<T>.Pack(block, features, arrays.K.Of(matrix, j), 1, arrays.K.Stride, packedK);
             if (scored) Gemm<T>.Pack(block, values, arrays.V.Of(matrix, j), 1, arrays.V.Stride, packedV);
             if (dq.Memory != null) Gemm<T>.Pack(features, block, arrays.K.Of(matrix, j), arrays.K.Stride, 1, packedRows);
-            for (var i = arrays.Causal ? Math.Max(part.FirstQuery, j / queryBlock * queryBlock) : part.FirstQuery; i < part.EndQuery; i += queryBlock)
+            for (var i = arrays.Causal ? j / queryBlock * queryBlock : 0; i < queries; i += queryBlock)
             {
-                var height = Math.Min(queryBlock, part.EndQuery - i);
+                var height = Math.Min(queryBlock, queries - i);
                 var tile = new ScoreTile { Scores = weights, Stride = stride, Rows = height, Grows = arrays.Causal ? 1 : 0 };
                 var width = tile.Width = Math.Min(block, (arrays.Causal ? Math.Min(seen, i + height) : seen) - j);
                 if (width <= 0) continue;
@@ -115,14 +155,14 @@ internal static unsafe partial class Attention<T>
                 {
                     tile.Scores = arrays.Weights + row * keys;
                     tile.Stride = keys;
-                    if (scored) Backward(tile, cotangents, stride, gradients.Weights == null ? null : gradients.Weights + row * keys, delta + (i - part.FirstQuery), arrays.Scale, target);
+                    if (scored) Backward(tile, cotangents, stride, gradients.Weights == null ? null : gradients.Weights + row * keys, delta + i, arrays.Scale, target);
                 }
                 else
                 {
                     Scaled(arrays.Q.Of(matrix, i), arrays.Q.Stride, height, features, arrays.Scale, q);
                     Gemm<T>.RunOn(packedK, features, height, width, features, q, features, 1, weights, stride, false, default);
                     if (arrays.Mask.Memory != null) Apply(arrays.Mask, matrix, i, j, tile);
-                    Backward(tile, cotangents, arrays.Lse + row, delta + (i - part.FirstQuery), arrays.Scale, target, keys);
+                    Backward(tile, cotangents, arrays.Lse + row, delta + i, arrays.Scale, target, keys);
                 }
                 if (dv.Memory != null)
                 {
@@ -135,14 +175,9 @@ internal static unsafe partial class Attention<T>
                     Gemm<T>.RunOn(packedQ, height, width, features, height, cotangents, 1, stride, dk.Memory + (matrix * keys + j) * features, features, true, default);
                 }
                 if (dq.Memory != null)
-                    Gemm<T>.RunOn(packedRows, block, height, features, width, cotangents, stride, 1, dq.Memory + (matrix * queries + i) * features, features, true, default);
+                    Gemm<T>.RunOn(packedRows, block, height, features, width, cotangents, stride, 1, dq.Memory + i * features, features, true, default);
             }
         }
-    }
-
-    private static void Clear(in Gradient<T> gradient, nint firstRow, nint rows, nint width)
-    {
-        if (gradient.Memory != null && gradient.Fresh) NativeMemory.Clear(gradient.Memory + firstRow * width, (nuint)(rows * width * sizeof(T)));
     }
 
     /// <summary>δ = Σ ḡ·y − l̄ of each row.</summary>
