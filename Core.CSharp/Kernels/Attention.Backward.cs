@@ -26,7 +26,7 @@ internal static unsafe partial class Attention<T>
             if (Groups > 1)
             {
                 nint matrix = chunk / Groups, group = chunk % Groups;
-                var dq = Gradients.Q.Memory == null ? default : new Gradient<T> { Memory = Apart + chunk * Arrays.Queries * Arrays.Features, Fresh = true };
+                var dq = Gradients.Q.Data == null ? default : new Gradient<T> { Data = Apart + chunk * Arrays.Queries * Arrays.Features, Fresh = true };
                 Sweep(Arrays, Gradients, dq, matrix, group * GroupKeys, Math.Min(Arrays.Keys, (group + 1) * GroupKeys));
                 return;
             }
@@ -34,7 +34,7 @@ internal static unsafe partial class Attention<T>
             for (var matrix = chunk * MatricesPerChunk; matrix < end; matrix++)
             {
                 var dq = Gradients.Q;
-                if (dq.Memory != null) dq.Memory += matrix * Arrays.Queries * Arrays.Features;
+                if (dq.Data != null) dq.Data += matrix * Arrays.Queries * Arrays.Features;
                 Sweep(Arrays, Gradients, dq, matrix, 0, Arrays.Keys);
             }
         }
@@ -51,7 +51,7 @@ internal static unsafe partial class Attention<T>
             nint block = QueryBlock(arrays.Causal), blocks = (arrays.Queries + block - 1) / block;
             nint matrix = chunk / blocks, first = chunk % blocks * block, features = arrays.Features;
             var count = (Math.Min(arrays.Queries, first + block) - first) * features;
-            var target = Parts.Gradients.Q.Memory + (matrix * arrays.Queries + first) * features;
+            var target = Parts.Gradients.Q.Data + (matrix * arrays.Queries + first) * features;
             for (nint group = 0; group < Parts.Groups; group++)
             {
                 // Queries before a group's first key have seen none of it.
@@ -88,7 +88,7 @@ internal static unsafe partial class Attention<T>
             Workers.For((int)((batch + job.MatricesPerChunk - 1) / job.MatricesPerChunk), ref job);
             return;
         }
-        var memory = gradients.Q.Memory == null ? null : SharedScratch.Rent(batch * job.Groups * arrays.Queries * arrays.Features * sizeof(T));
+        var memory = gradients.Q.Data == null ? null : SharedScratch.Rent(batch * job.Groups * arrays.Queries * arrays.Features * sizeof(T));
         job.Apart = memory == null ? null : (T*)memory.Pointer;
         var chunks = (int)(batch * job.Groups);
         if (gradients.Shared)
@@ -103,7 +103,7 @@ internal static unsafe partial class Attention<T>
 
     private static void Clear(ref Gradient<T> gradient, nint count)
     {
-        if (gradient.Memory != null && gradient.Fresh) Clear(gradient.Memory, count);
+        if (gradient.Data != null && gradient.Fresh) Clear(gradient.Data, count);
         gradient.Fresh = false;
     }
 
@@ -114,13 +114,13 @@ internal static unsafe partial class Attention<T>
     {
         nint features = arrays.Features, values = arrays.Values, keys = arrays.Keys, queries = arrays.Queries, queryBlock = QueryBlock(arrays.Causal);
         var (dk, dv, dmask) = (gradients.K, gradients.V, gradients.Mask);
-        if (dq.Memory != null && dq.Fresh) Clear(dq.Memory, queries * features);
-        if (dk.Memory != null && dk.Fresh) Clear(dk.Memory + (matrix * keys + firstKey) * features, (endKey - firstKey) * features);
-        if (dv.Memory != null && dv.Fresh) Clear(dv.Memory + (matrix * keys + firstKey) * values, (endKey - firstKey) * values);
-        if (dmask.Memory != null && dmask.Fresh)
-            for (nint i = 0; i < queries; i++) Clear(dmask.Memory + (matrix * queries + i) * keys + firstKey, endKey - firstKey);
-        var scored = dq.Memory != null || dmask.Memory != null || dk.Memory != null;
-        if (!scored && dv.Memory == null) return;
+        if (dq.Data != null && dq.Fresh) Clear(dq.Data, queries * features);
+        if (dk.Data != null && dk.Fresh) Clear(dk.Data + (matrix * keys + firstKey) * features, (endKey - firstKey) * features);
+        if (dv.Data != null && dv.Fresh) Clear(dv.Data + (matrix * keys + firstKey) * values, (endKey - firstKey) * values);
+        if (dmask.Data != null && dmask.Fresh)
+            for (nint i = 0; i < queries; i++) Clear(dmask.Data + (matrix * queries + i) * keys + firstKey, endKey - firstKey);
+        var scored = dq.Data != null || dmask.Data != null || dk.Data != null;
+        if (!scored && dv.Data == null) return;
 
         nint keyBlock = KeyBlock(arrays), stride = RowStride(keyBlock);
         nint sizeK = Gemm<T>.PackedSize(keyBlock, features), sizeV = Gemm<T>.PackedSize(keyBlock, values), sizeRows = Gemm<T>.PackedSize(features, keyBlock),
@@ -139,7 +139,7 @@ internal static unsafe partial class Attention<T>
             var block = Math.Min(keyBlock, seen - j);
             if (!kept) Gemm<T>.Pack(block, features, arrays.K.Of(matrix, j), 1, arrays.K.Stride, packedK);
             if (scored) Gemm<T>.Pack(block, values, arrays.V.Of(matrix, j), 1, arrays.V.Stride, packedV);
-            if (dq.Memory != null) Gemm<T>.Pack(features, block, arrays.K.Of(matrix, j), arrays.K.Stride, 1, packedRows);
+            if (dq.Data != null) Gemm<T>.Pack(features, block, arrays.K.Of(matrix, j), arrays.K.Stride, 1, packedRows);
             for (var i = arrays.Causal ? j / queryBlock * queryBlock : 0; i < queries; i += queryBlock)
             {
                 var height = Math.Min(queryBlock, queries - i);
@@ -150,7 +150,7 @@ internal static unsafe partial class Attention<T>
                 var g = gradients.Y.Of(matrix, i);
                 if (scored) Gemm<T>.RunOn(packedV, values, height, width, values, g, gradients.Y.Stride, 1, cotangents, stride, false, default);
                 var row = matrix * queries + i;
-                var target = dmask.Memory == null ? null : dmask.Memory + row * keys + j;
+                var target = dmask.Data == null ? null : dmask.Data + row * keys + j;
                 if (kept)
                 {
                     tile.Scores = arrays.Weights + row * keys;
@@ -161,21 +161,21 @@ internal static unsafe partial class Attention<T>
                 {
                     Scaled(arrays.Q.Of(matrix, i), arrays.Q.Stride, height, features, arrays.Scale, q);
                     Gemm<T>.RunOn(packedK, features, height, width, features, q, features, 1, weights, stride, false, default);
-                    if (arrays.Mask.Memory != null) Apply(arrays.Mask, matrix, i, j, tile);
+                    if (arrays.Mask.Data != null) Apply(arrays.Mask, matrix, i, j, tile);
                     Backward(tile, cotangents, arrays.Lse + row, delta + i, arrays.Scale, target, keys);
                 }
-                if (dv.Memory != null)
+                if (dv.Data != null)
                 {
                     Gemm<T>.Pack(values, height, g, gradients.Y.Stride, 1, packedG);
-                    Gemm<T>.RunOn(packedG, height, width, values, height, tile.Scores, 1, tile.Stride, dv.Memory + (matrix * keys + j) * values, values, true, default);
+                    Gemm<T>.RunOn(packedG, height, width, values, height, tile.Scores, 1, tile.Stride, dv.Data + (matrix * keys + j) * values, values, true, default);
                 }
-                if (dk.Memory != null)
+                if (dk.Data != null)
                 {
                     Gemm<T>.Pack(features, height, arrays.Q.Of(matrix, i), arrays.Q.Stride, 1, packedQ);
-                    Gemm<T>.RunOn(packedQ, height, width, features, height, cotangents, 1, stride, dk.Memory + (matrix * keys + j) * features, features, true, default);
+                    Gemm<T>.RunOn(packedQ, height, width, features, height, cotangents, 1, stride, dk.Data + (matrix * keys + j) * features, features, true, default);
                 }
-                if (dq.Memory != null)
-                    Gemm<T>.RunOn(packedRows, block, height, features, width, cotangents, stride, 1, dq.Memory + i * features, features, true, default);
+                if (dq.Data != null)
+                    Gemm<T>.RunOn(packedRows, block, height, features, width, cotangents, stride, 1, dq.Data + i * features, features, true, default);
             }
         }
     }

@@ -214,7 +214,7 @@ namespace Functional.Ops
             {
                 if (x.Strides[^1] != 1 && x.Shape[-1] > 1) x = Pointwise.Contiguous(x);
                 _alive.Add(x);
-                return new() { Memory = x.Pointer<T>(), Stride = x.Strides[^2], Offsets = Offsets(x) };
+                return new() { Data = x.Pointer<T>(), Stride = x.Strides[^2], Offsets = Offsets(x) };
             }
 
             internal ScoreMask Mask(Tensor x)
@@ -222,7 +222,7 @@ namespace Functional.Ops
                 _alive.Add(x);
                 return new()
                 {
-                    Memory = x.DType == DType.Float32 ? x.Pointer<float>() : x.DType == DType.Float64 ? x.Pointer<double>() : x.Pointer<byte>(),
+                    Data = x.DType == DType.Float32 ? x.Pointer<float>() : x.DType == DType.Float64 ? x.Pointer<double>() : x.Pointer<byte>(),
                     IsBool = x.DType == DType.Bool,
                     Row = x.Strides[^2],
                     Column = x.Strides[^1],
@@ -310,7 +310,7 @@ namespace Functional.Ops
         {
             if (slot is null) return default;
             var memory = slot.Open(out var accumulate);
-            return new() { Memory = memory.Pointer<T>(), Fresh = !accumulate };
+            return new() { Data = memory.Pointer<T>(), Fresh = !accumulate };
         }
     }
 }

@@ -1,5 +1,6 @@
 namespace Functional.Benchmarks
 
+open System
 open BenchmarkDotNet.Attributes
 open Functional
 
@@ -260,3 +261,39 @@ type AttentionKernels() =
     [<Benchmark>]
     member _.WithGradient() =
         q |> Gradient.ofSum (fun q -> Tensor.Attention(q, k, v))
+
+/// Attention with forward and backward pass: in blocks, and written out as product, softmax and product.
+[<MemoryDiagnoser>]
+type Attention() =
+    let mutable x: Tensor[] = [||]
+    let mutable g = Tensor.Zeros Shape.Scalar
+
+    let gradients (attend: Tensor[] -> Tensor) =
+        Memory.Tidy(
+            Action(fun () ->
+                let struct (_, pull) =
+                    Diff.Vjp(Func<Tensor[], Tensor[]>(fun t -> [| attend t |]), x)
+
+                pull.Invoke [| g |] |> ignore)
+        )
+
+    [<Params(64, 512)>]
+    member val Length = 0 with get, set
+
+    [<Params(false, true)>]
+    member val Causal = false with get, set
+
+    [<GlobalSetup>]
+    member this.Setup() =
+        let key = Key.OfSeed 1L
+        let shape = Shape.Of [ 2; 8; this.Length; 64 ]
+        x <- Array.init 3 (fun i -> key.Fold(i).Normal shape)
+        g <- key.Fold(3).Normal shape
+
+    [<Benchmark>]
+    member this.InBlocks() =
+        gradients (fun t -> Tensor.Attention(t[0], t[1], t[2], null, this.Causal))
+
+    [<Benchmark(Baseline = true)>]
+    member this.WrittenOut() =
+        gradients (fun t -> Tensor.AttentionWeights(t[0], t[1], null, this.Causal).Matmul t[2])
