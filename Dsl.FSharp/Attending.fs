@@ -2,6 +2,7 @@
 module internal Functional.Attending
 
 open System
+open Functional.Composition
 open Functional.Layer
 
 let private sequence layer (input: Shape) =

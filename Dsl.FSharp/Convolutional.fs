@@ -1,6 +1,7 @@
 /// What stands behind the layers that slide windows over images [channels; spatial…].
 module internal Functional.Convolutional
 
+open Functional.Composition
 open Functional.Layer
 
 let private image layer (input: Shape) =
@@ -131,36 +132,16 @@ let pad place (size: Padding) value =
         let struct (before, after) = size.Zeros("pad", axes)
         x.Pad(Array.append [| 0; 0 |] before, Array.append [| 0; 0 |] after, value))
 
-/// Between two neighbours by their distance: row i holds the weights that make element i of the larger axis.
-let private weights size factor =
-    let row i =
-        let place = (float i + 0.5) / float factor - 0.5
-        let place = max 0.0 (min (float (size - 1)) place)
-        let first = min (max 0 (size - 2)) (int place)
-        let share = place - float first
-
-        Array.init size (fun j ->
-            if j = first then float32 (1.0 - share)
-            elif j = first + 1 then float32 share
-            else 0f)
-
-    Tensor.From(Array.collect row [| 0 .. size * factor - 1 |], [| size * factor; size |])
-
 let upsample place (factor: PerAxis) linear =
-    let repeat axis n (x: Tensor) =
-        let sizes = x.Shape.ToArray()
-        let apart = Array.concat [ sizes[..axis]; [| 1 |]; sizes[axis + 1 ..] ]
-        let spread = Array.concat [ sizes[..axis]; [| n |]; sizes[axis + 1 ..] ]
-        let joined = sizes |> Array.mapi (fun i size -> if i = axis then size * n else size)
-        x.Reshape(apart).Expand(spread).Reshape(joined)
-
-    let interpolate axis n (x: Tensor) =
-        let last = x.Transpose(axis, -1)
-        let weights = (weights x.Shape[axis] n).Cast x.DType
-        last.Matmul(weights.T).Transpose(axis, -1)
-
     ofFunction "upsample" place (fun x ->
         let _, axes = image "upsample" (Shape.Of(x.Shape.Sizes.Slice 1))
+        let factors = factor.Of("upsample", "factor", axes, 1, 1)
+        let sizes = factors |> Array.mapi (fun i n -> x.Shape[i + 2] * n)
 
-        (x, Array.indexed (factor.Of("upsample", "factor", axes, 1, 1)))
-        ||> Array.fold (fun x (i, n) -> (if linear then interpolate else repeat) (i + 2) n x))
+        x.Resize(
+            sizes,
+            (if linear then
+                 Interpolation.Linear
+             else
+                 Interpolation.Nearest)
+        ))

@@ -1,6 +1,7 @@
 /// What stands behind the layers that leave something out in training: zero with probability `rate`, else x / (1 − rate); in inference, x.
 module internal Functional.Dropping
 
+open Functional.Composition
 open Functional.Layer
 
 let private dropping name place rate (drop: Tensor -> Key -> Tensor) =

@@ -89,7 +89,7 @@ type Network private () =
         | given -> given.Initialiser
 
     static let within (make: Func<Layer, Layer>) =
-        match make.Invoke(Layer.chain []) with
+        match make.Invoke(Composition.chain []) with
         | { Form = Chain; Parts = [ only ] } -> only
         | inner -> inner
 

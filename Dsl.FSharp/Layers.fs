@@ -74,7 +74,7 @@ type Layers private () =
             if x.Rank <> shape.Rank + 1 || Shape.Of(x.Shape.Sizes.Slice 1) <> shape then
                 raise (
                     ShapeException
-                        $"input: examples of {Layer.text shape} under a batch axis are expected; got a batch {Layer.text x.Shape}. Reshape the data."
+                        $"input: examples of {Composition.text shape} under a batch axis are expected; got a batch {Composition.text x.Shape}. Reshape the data."
                 )
 
             x

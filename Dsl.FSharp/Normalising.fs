@@ -1,6 +1,7 @@
 /// What stands behind the layers that bring features to mean 0 and variance 1.
 module internal Functional.Normalising
 
+open Functional.Composition
 open Functional.Layer
 
 let private parameter shape initialiser =

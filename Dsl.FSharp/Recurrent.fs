@@ -1,6 +1,7 @@
 /// What stands behind the layers that walk through sequences [steps; features].
 module internal Functional.Recurrent
 
+open Functional.Composition
 open Functional.Layer
 
 /// x, the weights of inputs and states, their biases → all states.
