@@ -45,5 +45,5 @@ let find (given: string option) name witness =
 
         raise (
             DirectoryNotFoundException
-                $"{name}: a folder with {witness} is needed, plain or .gz; looked in {places}. Give the folder that holds {name} with --data."
+                $"{name}: a folder with {witness} is needed, plain or .gz; looked in {places}. Give the folder that holds {name} with --data or in $FUNCTIONAL_DATA."
         )

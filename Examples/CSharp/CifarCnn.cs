@@ -46,7 +46,7 @@ internal static class CifarCnn
     private static Dataset Load(Settings settings, IEnumerable<string> paths)
     {
         var parts = paths.Select(path => Cifar.Read(path)).ToList();
-        if (parts.Count == 0) throw new FileNotFoundException("cifar-10: at least data_batch_1.bin is needed; got none of the five. Give the folder that holds cifar-10 with --data.");
+        if (parts.Count == 0) throw new FileNotFoundException("cifar-10: at least data_batch_1.bin is needed; got none of the five. Give the folder that holds cifar-10 with --data or in $FUNCTIONAL_DATA.");
         byte[] images = [.. parts.SelectMany(part => part.Images)], labels = [.. parts.SelectMany(part => part.Labels)];
         return Data.FromBytes([3, 32, 32], images, labels)
             .Take(settings.Small ? labels.Length / 10 : labels.Length)

@@ -29,7 +29,7 @@ internal sealed record Settings(string? Data = null, int? Epochs = null, long Se
 
     /// <summary>The path of a data file, plain or gzip: in the folder given, in $FUNCTIONAL_DATA or in ./data.</summary>
     public string File(string folder, string name) => TryFile(folder, name) ?? throw new FileNotFoundException(
-        $"{folder}: {name} is needed, plain or .gz; looked in {string.Join(", ", Folders)}. Give the folder that holds {folder} with --data.");
+        $"{folder}: {name} is needed, plain or .gz; looked in {string.Join(", ", Folders)}. Give the folder that holds {folder} with --data or in $FUNCTIONAL_DATA.");
 
     /// <summary>The same, or null where there is no such file.</summary>
     public string? TryFile(string folder, string name) =>
