@@ -79,6 +79,17 @@ let conv place channels (kernel: PerAxis) (window: Window) bias weights biases =
 
     { ofParameters "conv" place parameters (apply Activation.None) with
         WithActivation = Some(fun activation _ parameters state x -> apply activation parameters x, state)
+        WithScale =
+            Some(fun (factor, term) activation parameters x ->
+                let weight, bias = taken "conv" parameters
+                let perOutput = Array.append [| -1 |] (Array.create (weight.Rank - 1) 1)
+
+                let term =
+                    match bias with
+                    | null -> term
+                    | bias -> term + bias * factor
+
+                Tensor.Convolution(x, weight * factor.Reshape perOutput, term, window, activation))
     }
 
 let convTransposed place channels (kernel: PerAxis) (window: Window) (extra: PerAxis) bias weights biases =

@@ -69,6 +69,8 @@ module Layer =
             Apply = fun _ _ state x -> f x, state
             Activation = None
             WithActivation = None
+            Scale = None
+            WithScale = None
         }
 
     /// A layer with parameters and no state.

@@ -29,6 +29,10 @@ type Layer =
         Activation: Activation option
         /// The same layer with an activation in its epilogue: one pass over the result instead of two.
         WithActivation: (Activation -> Apply) option
+        /// Set of a layer that in inference is no more than a factor and a term for each channel: from its parameters and state.
+        Scale: (Tree<Tensor> -> Tree<Tensor> -> Tensor * Tensor) option
+        /// The same layer with its channels scaled and an activation, all in its weights and epilogue.
+        WithScale: (Tensor * Tensor -> Activation -> Tree<Tensor> -> Tensor -> Tensor) option
     }
 
     override layer.Equals other = Object.ReferenceEquals(layer, other)
@@ -39,6 +43,15 @@ type Layer =
 
     /// One layer after the other, checked as it is composed.
     static member (>=>)(first: Layer, next: Layer) = Composition.compose first next
+
+/// One or more layers of a chain that are applied as one, to their parameters and states.
+type internal Step =
+    {
+        Path: string
+        DrawsKey: bool
+        Takes: int
+        Run: Mode -> Tree<Tensor> list -> Tree<Tensor> list -> Tensor -> Tensor * Tree<Tensor> list
+    }
 
 /// What is known of a layer for a shape of its input.
 type internal Facts =
@@ -183,6 +196,50 @@ module internal Composition =
             "parameters"
             "layer: parameters and state must be trees that this network made; got other names. Make them with Layer.init."
 
+    let private one name (layer: Layer) =
+        {
+            Path = name
+            DrawsKey = layer.IsRandom
+            Takes = 1
+            Run =
+                fun mode parameters state x ->
+                    let y, s = layer.Apply mode parameters.Head state.Head x
+                    y, [ s ]
+        }
+
+    // An activation in the epilogue of the layer before it.
+    let private activated name (layer: Layer) (apply: Apply) =
+        { one name layer with
+            Takes = 2
+            Run =
+                fun mode parameters state x ->
+                    let y, s = apply mode parameters.Head state.Head x
+                    y, [ s; state[1] ]
+        }
+
+    // A layer that scales channels in the weights before it, and an activation behind it in the epilogue.
+    let private scaled takes name (layer: Layer) (scale: Layer) activation =
+        { one name layer with
+            Takes = takes
+            Run =
+                fun _ parameters state x ->
+                    let factorAndTerm = scale.Scale.Value parameters[1] state[1]
+                    layer.WithScale.Value factorAndTerm activation parameters.Head x, state
+        }
+
+    let rec private steps inference (parts: (string * Layer) list) : Step list =
+        match parts with
+        | (name, layer) :: (_, scale) :: rest when inference && layer.WithScale.IsSome && scale.Scale.IsSome ->
+            match rest with
+            | (_, next) :: rest when next.Activation.IsSome ->
+                scaled 3 name layer scale next.Activation.Value :: steps inference rest
+            | _ -> scaled 2 name layer scale Activation.None :: steps inference rest
+        | (name, layer) :: (_, next) :: rest when layer.WithActivation.IsSome && next.Activation.IsSome ->
+            activated name layer (layer.WithActivation.Value next.Activation.Value)
+            :: steps inference rest
+        | (name, layer) :: rest -> one name layer :: steps inference rest
+        | [] -> []
+
     let chain (parts: Layer list) : Layer =
         let names = distinct parts
         let named = List.zip names parts
@@ -195,34 +252,24 @@ module internal Composition =
                 (name, facts), (facts.Output, part :: before))
             |> fst
 
-        // An activation goes into the epilogue of the layer before it, where that has one.
-        let rec steps =
-            function
-            | (name, layer) :: (_, next) :: rest when layer.WithActivation.IsSome && next.Activation.IsSome ->
-                (name, layer.IsRandom, layer.WithActivation.Value next.Activation.Value, true)
-                :: steps rest
-            | (name, layer) :: rest -> (name, layer.IsRandom, layer.Apply, false) :: steps rest
-            | [] -> []
+        let training, inference = steps false named, steps true named
 
-        let steps = steps named
-        let stateless = Tree.empty
-
-        let rec walk steps mode parameters state (x: Tensor) changed =
-            match steps, parameters, state with
-            | [], [], [] -> x, List.rev changed
-            | (name, isRandom, apply: Apply, takesTwo) :: steps, (_, p) :: ps, (_, s) :: ss ->
+        let rec walk (steps: Step list) mode parameters state (x: Tensor) changed =
+            match steps with
+            | [] when List.isEmpty parameters && List.isEmpty state -> x, List.concat (List.rev changed)
+            | step :: steps when List.length parameters >= step.Takes && List.length state >= step.Takes ->
                 let mode =
                     match mode with
-                    | Train key when isRandom -> Train(key.Fold(name: string))
+                    | Train key when step.DrawsKey -> Train(key.Fold(step.Path: string))
                     | mode -> mode
 
-                let y, s = under name (fun () -> apply mode p s x)
-                let changed = (name, s) :: changed
+                let mine, parameters = List.splitAt step.Takes parameters
+                let remembered, state = List.splitAt step.Takes state
 
-                match takesTwo, ps, ss with
-                | true, _ :: ps, (next, _) :: ss -> walk steps mode ps ss y ((next, stateless) :: changed)
-                | true, _, _ -> noSuchTree ()
-                | false, _, _ -> walk steps mode ps ss y changed
+                let y, s =
+                    under step.Path (fun () -> step.Run mode (List.map snd mine) (List.map snd remembered) x)
+
+                walk steps mode parameters state y (List.map2 (fun (name, _) s -> name, s) remembered s :: changed)
             | _ -> noSuchTree ()
 
         {
@@ -239,11 +286,18 @@ module internal Composition =
                 fun mode parameters state x ->
                     match parameters, state with
                     | Node ps, Node ss ->
+                        let steps =
+                            match mode with
+                            | Infer -> inference
+                            | Train _ -> training
+
                         let y, ss = walk steps mode ps ss x []
                         y, Node ss
                     | _ -> noSuchTree ()
             Activation = None
             WithActivation = None
+            Scale = None
+            WithScale = None
         }
 
     let unchained layer =

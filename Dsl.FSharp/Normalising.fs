@@ -131,4 +131,26 @@ let batch place momentum epsilon affine =
         State = state
         Apply = apply Activation.None
         WithActivation = Some apply
+        Scale =
+            Some(fun parameters state ->
+                match state with
+                | Node [ _, Leaf mean; _, Leaf variance ] ->
+                    let gain, bias = taken "batchNorm" parameters
+                    let factor = (variance + epsilon).Rsqrt()
+
+                    let factor =
+                        match gain with
+                        | null -> factor
+                        | gain -> factor * gain
+
+                    let term = -(mean * factor)
+
+                    factor,
+                    (match bias with
+                     | null -> term
+                     | bias -> term + bias)
+                | _ ->
+                    invalidArg
+                        (nameof state)
+                        "batchNorm: the state must be a mean and a variance; got another tree. Make it with Layer.init.")
     }

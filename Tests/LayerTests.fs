@@ -646,6 +646,44 @@ let tests =
                 Expect.equal (made (upsample 2)) [| 0.0; 0.0; 4.0; 4.0; 2.0; 2.0 |] "repeated"
                 Expect.equal (made (upsample (2, linear = true))) [| 0.0; 1.0; 3.0; 3.5; 2.5; 2.0 |] "interpolated")
 
+            testPropertyWithConfig
+                { FsCheckConfig.defaultConfig with
+                    maxTest = 20
+                }
+                "in inference a batch norm goes into the convolution before it, and nothing else changes"
+                (fun (seed: int) ->
+                    let key = Key.OfSeed(int64 seed)
+
+                    for image in [ [ 3; 9 ]; [ 3; 6; 5 ]; [ 3; 4; 3; 5 ] ] do
+                        for parts in
+                            [
+                                [ conv (4, 3, pad = Same); batchNorm () ]
+                                [ conv (4, 3, pad = Same); batchNorm (); relu ]
+                                [ conv (4, 3, pad = Same, bias = false); batchNorm (affine = false); tanh ]
+                                [ conv (4, 3, pad = Same); batchNorm (); gelu; conv (2, 1); batchNorm () ]
+                            ] do
+                            let network = List.reduce (>=>) parts
+
+                            let drawn fold low high =
+                                Tree.map (fun (t: Tensor) ->
+                                    (key.Fold(fold: int).Fold(int t.Count)).Uniform(t.Shape, low, high))
+
+                            let parameters, state = Layer.initFor (Shape.Of image) key network
+                            let parameters, state = drawn 1 -1.0 1.0 parameters, drawn 2 0.3 2.0 state
+                            let x = (key.Fold 3).Normal(Shape.Of(2 :: image))
+                            let together, _ = Layer.apply Mode.Infer network parameters state x
+
+                            let apart =
+                                match parameters, state with
+                                | Node ps, Node ss ->
+                                    (x, List.zip3 parts ps ss)
+                                    ||> List.fold (fun x (part, (_, p), (_, s)) ->
+                                        Layer.apply Mode.Infer part p s x |> fst)
+                                | _ -> failtest "a chain's parameters are a tree"
+
+                            let off = (together - apart).Abs().Max().ToDouble()
+                            Expect.isLessThan off (1e-4 * (1.0 + apart.Abs().Max().ToDouble())) $"seed {seed}, {image}")
+
             testCase "training a batch norm on a single value is refused" (fun () ->
                 let net = input [ 3 ] >=> batchNorm ()
                 let parameters, state = Layer.init key net

@@ -109,7 +109,9 @@ internal static class GammaDraws
         for (var step = 0; step < 3 && z > 0; step++)
         {
             var density = Math.Exp((a - 1) * Math.Log(z) - z - SpecialFunction.GammaLn(a));
-            var next = z - (SpecialFunction.GammaLowerRegularized(a, z) - u) / density;
+            // Above the middle by what lies beyond: near 1 the distribution itself has no digits left.
+            var beyond = u > 0.5 ? (1 - u) - SpecialFunction.GammaUpperRegularized(a, z) : SpecialFunction.GammaLowerRegularized(a, z) - u;
+            var next = z - beyond / density;
             if (!(next > 0) || next == z) break;
             z = next;
         }
