@@ -140,6 +140,22 @@ let private convolutions =
                                 |])
     }
 
+let private pools =
+    seq {
+        for width in [ 2; 5; 15; 16; 17; 31; 32; 33; 40 ] do
+            for dtype in dtypes do
+                for kernel, stride, pad in [ 2, 2, 0; 3, 2, 1; 3, 1, 1; 2, 1, 0; 4, 3, 2 ] do
+                    if width + 2 * pad >= kernel then
+                        let size = PerAxis.op_Implicit (kernel: int)
+
+                        let window =
+                            Window(Stride = PerAxis.op_Implicit (stride: int), Padding = Padding.op_Implicit (pad: int))
+
+                        for op in [ Pooling.MaxOver(size, window); Pooling.AverageOver(size, window, true) ] do
+                            applied $"{op.Name} of width {width} {dtype}, kernel {kernel}, {window}" op (fun () ->
+                                [| uniform dtype 1 [ 2; 2; 5; width ] |])
+    }
+
 /// Rows of several lengths in every order of axes: tiles are transposed in registers.
 let private copies =
     seq {
@@ -215,6 +231,7 @@ let private groups: (string * seq<Case>) list =
         yield "products of many sizes", products
         yield "large products", packedProducts
         yield "convolutions of many widths", convolutions
+        yield "pools of many widths", pools
         yield "copies in other orders", copies
         yield "random draws", draws
         yield "optimisers' steps", updates

@@ -36,6 +36,17 @@ internal struct PoolAxis
     /// <summary>Whether any window reaches beyond the input.</summary>
     internal readonly bool Padded => Before > 0 || (Output - 1) * Stride - Before + (Kernel - 1) * Step >= Input;
 
+    /// <summary>The outputs, from one to before another, whose windows are all alike and lie inside the input.</summary>
+    internal readonly (nint First, nint Last) Whole
+    {
+        get
+        {
+            if (Adaptive) return (0, 0);
+            var room = Input + Before - (Kernel - 1) * Step - 1;
+            return ((Before + Stride - 1) / Stride, room < 0 ? 0 : Math.Min(Output, room / Stride + 1));
+        }
+    }
+
     /// <summary>Whether windows of two lie side by side and none is cut.</summary>
     internal readonly bool Pairs => !Adaptive && Kernel == 2 && Stride == 2 && Before == 0 && Step == 1 && Input >= 2 * Output;
 }
@@ -54,7 +65,7 @@ internal struct PoolAxes
 }
 
 /// <summary>The largest element, or the mean, of each window, plane by plane.</summary>
-internal static unsafe class Pooling<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
+internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     // Elements per chunk: enough to be worth handing over.
     private const int ChunkSize = 1 << 15;
@@ -79,13 +90,14 @@ internal static unsafe class Pooling<T> where T : unmanaged, IBinaryFloatingPoin
         public readonly void Run(int chunk)
         {
             var (source, target) = (Axes.Source, Axes.Target);
+            var buffers = (T*)Scratch.Get(Buffers(Axes) * sizeof(T));
             for (var p = chunk * Step; p < Math.Min(Planes, (chunk + 1) * Step); p++)
                 switch (Task)
                 {
-                    case Task.Max: Max(Axes, Source + p * source, Target + p * target, Index + p * target); break;
+                    case Task.Max: Max(Axes, Source + p * source, Target + p * target, Index + p * target, buffers); break;
                     case Task.MaxBackward: MaxBackward(Axes, Target + p * target, Index + p * target, Source + p * source, Accumulate); break;
-                    case Task.Average: Average(Axes, Source + p * source, Target + p * target, CountPadding); break;
-                    default: AverageBackward(Axes, Target + p * target, Source + p * source, Accumulate, CountPadding); break;
+                    case Task.Average: Average(Axes, Source + p * source, Target + p * target, CountPadding, buffers); break;
+                    default: AverageBackward(Axes, Target + p * target, Source + p * source, Accumulate, CountPadding, buffers); break;
                 }
         }
     }
@@ -122,39 +134,14 @@ internal static unsafe class Pooling<T> where T : unmanaged, IBinaryFloatingPoin
     // ---- one plane ----
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Max(in PoolAxes axes, T* x, T* y, int* index)
+    private static void Max(in PoolAxes axes, T* x, T* y, int* index, T* buffers)
     {
         if (typeof(T) == typeof(float) && Avx512F.IsSupported && axes.Squares)
         {
             MaxOfSquares(axes[1].Output, axes[2].Output, axes[2].Input, (float*)x, (float*)y, index);
             return;
         }
-        var (height, width) = (axes[1].Input, axes[2].Input);
-        for (var d = 0; d < axes[0].Output; d++)
-        {
-            var (d0, d1) = axes[0].Window(d);
-            for (var h = 0; h < axes[1].Output; h++)
-            {
-                var (h0, h1) = axes[1].Window(h);
-                for (var w = 0; w < axes[2].Output; w++)
-                {
-                    var (w0, w1) = axes[2].Window(w);
-                    var best = T.NegativeInfinity;
-                    var at = -1;
-                    for (var i = d0; i < d1; i += axes[0].Step)
-                        for (var j = h0; j < h1; j += axes[1].Step)
-                            for (var k = w0; k < w1; k += axes[2].Step)
-                            {
-                                var place = (i * height + j) * width + k;
-                                var v = x[place];
-                                if (at >= 0 && !(v > best) && !(T.IsNaN(v) && !T.IsNaN(best))) continue;
-                                (best, at) = (v, place);
-                            }
-                    *y++ = best;
-                    *index++ = at;
-                }
-            }
-        }
+        MaxByRows(axes, x, y, index, buffers);
     }
 
     /// <summary>Sixteen windows at once: the even and odd elements of two rows, compared in row-major order.</summary>
@@ -265,69 +252,4 @@ internal static unsafe class Pooling<T> where T : unmanaged, IBinaryFloatingPoin
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Counted(in PoolAxis axis, int inside, bool countPadding) =>
         countPadding && !axis.Adaptive ? axis.Kernel : inside;
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Average(in PoolAxes axes, T* x, T* y, bool countPadding)
-    {
-        var (height, width) = (axes[1].Input, axes[2].Input);
-        for (var d = 0; d < axes[0].Output; d++)
-        {
-            var (d0, d1) = axes[0].Window(d);
-            for (var h = 0; h < axes[1].Output; h++)
-            {
-                var (h0, h1) = axes[1].Window(h);
-                for (var w = 0; w < axes[2].Output; w++)
-                {
-                    var (w0, w1) = axes[2].Window(w);
-                    var sum = T.Zero;
-                    for (var i = d0; i < d1; i++)
-                        for (var j = h0; j < h1; j++)
-                        {
-                            var row = x + ((nint)i * height + j) * width;
-                            for (var k = w0; k < w1; k++) sum += row[k];
-                        }
-                    *y++ = sum / T.CreateChecked(Divisor(axes, d, h, w, countPadding));
-                }
-            }
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AverageBackward(in PoolAxes axes, T* g, T* x, bool accumulate, bool countPadding)
-    {
-        if (!accumulate) new Span<T>(x, (int)axes.Source).Clear();
-        var (height, width) = (axes[1].Input, axes[2].Input);
-        for (var d = 0; d < axes[0].Output; d++)
-        {
-            var (d0, d1) = axes[0].Window(d);
-            for (var h = 0; h < axes[1].Output; h++)
-            {
-                var (h0, h1) = axes[1].Window(h);
-                for (var w = 0; w < axes[2].Output; w++)
-                {
-                    var (w0, w1) = axes[2].Window(w);
-                    var share = *g++ / T.CreateChecked(Divisor(axes, d, h, w, countPadding));
-                    for (var i = d0; i < d1; i++)
-                        for (var j = h0; j < h1; j++)
-                        {
-                            var row = x + ((nint)i * height + j) * width;
-                            for (var k = w0; k < w1; k++) row[k] += share;
-                        }
-                }
-            }
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int Divisor(in PoolAxes axes, int d, int h, int w, bool countPadding)
-    {
-        var count = 1;
-        for (var i = 0; i < WindowAxes.Count; i++)
-        {
-            var o = i == 0 ? d : i == 1 ? h : w;
-            var (from, to) = axes[i].Window(o);
-            count *= Counted(axes[i], to - from, countPadding);
-        }
-        return count;
-    }
 }
