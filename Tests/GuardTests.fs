@@ -156,6 +156,29 @@ let private pools =
                                 [| uniform dtype 1 [ 2; 2; 5; width ] |])
     }
 
+/// Queries and keys around the blocks' sizes.
+let private attentions =
+    seq {
+        for queries, keys, size in [ 1, 1, 1; 5, 7, 3; 17, 43, 16; 43, 17, 33; 85, 257, 32; 130, 300, 65 ] do
+            for dtype in dtypes do
+                for causal in [ false; true ] do
+                    {
+                        Text = $"attention of {queries} to {keys} by {size} {dtype}, causal = {causal}"
+                        Compute =
+                            fun () ->
+                                let inputs =
+                                    [| queries; keys; keys |]
+                                    |> Array.mapi (fun i n -> uniform dtype i [ 1; 2; n; size ])
+
+                                let attend (x: Tensor[]) =
+                                    [| Tensor.Attention(x[0], x[1], x[2], causal = causal) |]
+
+                                let struct (y, pull) = Diff.Vjp(Func<Tensor[], Tensor[]> attend, inputs)
+
+                                Array.append y (pull.Invoke [| uniform dtype 9 [ 1; 2; queries; size ] |])
+                    }
+    }
+
 /// Rows of several lengths in every order of axes: tiles are transposed in registers.
 let private copies =
     seq {
@@ -232,6 +255,7 @@ let private groups: (string * seq<Case>) list =
         yield "large products", packedProducts
         yield "convolutions of many widths", convolutions
         yield "pools of many widths", pools
+        yield "attention of many lengths", attentions
         yield "copies in other orders", copies
         yield "random draws", draws
         yield "optimisers' steps", updates

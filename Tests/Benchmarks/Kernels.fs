@@ -297,3 +297,33 @@ type Attention() =
     [<Benchmark(Baseline = true)>]
     member this.WrittenOut() =
         gradients (fun t -> Tensor.AttentionWeights(t[0], t[1], null, this.Causal).Matmul t[2])
+
+/// Running results along rows and along columns, and order.
+[<MemoryDiagnoser>]
+type ScanKernels() =
+    let x = (Key.OfSeed 1L).Normal(Shape.Of [ 1024; 1024 ])
+    let decay = (Key.OfSeed 2L).Uniform(Shape.Of [ 1024; 1024 ])
+
+    [<Benchmark>]
+    member _.SumsAlongRows() = x.CumSum 1
+
+    [<Benchmark>]
+    member _.SumsAlongColumns() = x.CumSum 0
+
+    [<Benchmark>]
+    member _.SumsWithGradient() = x |> Gradient.ofSum _.CumSum(1)
+
+    [<Benchmark>]
+    member _.Largest() =
+        let struct (values, _) = x.CumMax 1
+        values
+
+    [<Benchmark>]
+    member _.LogSumExps() = x.LogCumSumExp 1
+
+    [<Benchmark>]
+    member _.Recurrence() = Tensor.LinearRecurrence(decay, x, 1)
+
+    [<Benchmark>]
+    member _.RecurrenceWithGradient() =
+        x |> Gradient.ofSum (fun x -> Tensor.LinearRecurrence(decay, x, 1))

@@ -310,6 +310,16 @@ let private sequences =
             }
     ]
 
+let private scans =
+    [
+        for axis in [ 0; 1 ] do
+            traffic $"cumsum along axis {axis}, 16384x1024" 1.0 1.0 (fun () ->
+                forward (Scans.Sum(axis, false)) [| large 1 |])
+
+            traffic $"linear recurrence along axis {axis}" 2.0 1.0 (fun () ->
+                forward (Scans.Recurrence(axis, false)) [| large 1; large 2 |])
+    ]
+
 let private kernels =
     products
     @ convolutions
@@ -317,6 +327,7 @@ let private kernels =
     @ reductions
     @ rowwise
     @ pooling
+    @ scans
     @ sequences
 
 // ---- measuring ----
