@@ -350,7 +350,7 @@ let private zero f low high =
 let private erfinv x =
     zero (fun y -> SpecialFunctions.Erf y - x) -6.0 6.0
 
-/// Bessel's integral, (1/π)·∫ e^(x·cos θ)·cos nθ dθ over 0 … π, whose trapezoids converge faster than any power.
+/// Σ (x/2)^(n + 2k)/(k!·(n + k)!) where x is small, and else Bessel's integral, (1/π)·∫ e^(x·cos θ)·cos nθ dθ over 0 … π, whose trapezoids converge faster than any power.
 let private besselI (a: Attributes) x =
     let n, steps = float (a.Int "n"), 60
 
@@ -359,7 +359,12 @@ let private besselI (a: Attributes) x =
         let weight = if i = 0 || i = steps then 0.5 else 1.0
         weight * exp (x * cos angle) * cos (n * angle)
 
-    sum (Array.init (steps + 1) term) / float steps
+    if abs x < 1.0 then
+        let power k = (x / 2.0) ** (n + 2.0 * float k)
+        let factorial (k: int) = SpecialFunctions.Factorial k
+        sum (Array.init 20 (fun k -> power k / (factorial k * factorial (k + int n))))
+    else
+        sum (Array.init (steps + 1) term) / float steps
 
 /// P(a, z) by its series.
 let private gammaDraws (a: Attributes) (x: Plain[]) =

@@ -80,10 +80,20 @@ module Law =
 
     let cases = Arb.fromGenShrink (generate, shrink)
 
+    /// The number of cases that the command line asks for; it goes before every law's own.
+    let private asked =
+        Environment.GetCommandLineArgs()
+        |> Array.pairwise
+        |> Array.tryPick (fun (word, value) ->
+            if word = "--fscheck-max-tests" then
+                Some(int value)
+            else
+                None)
+
     /// Sizes from 1 to 6: shapes of up to three axes of up to seven elements.
     let config count =
         { FsCheckConfig.defaultConfig with
-            maxTest = count
+            maxTest = defaultArg asked count
             startSize = 1
             endSize = 6
         }

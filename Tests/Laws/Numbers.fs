@@ -52,8 +52,8 @@ let within what (bound: int -> float) (expected: float[]) (actual: float[]) =
         if not (e = a || (Double.IsNaN e && Double.IsNaN a) || abs (e - a) <= bound i) then
             failtestNoStackf "%s: element %d must be %.17g within %.3g; got %.17g" what i e (bound i) a
 
-/// Equal up to the rounding of two ways to the same float64 numbers.
-let agree what (expected: Tensor) (actual: Tensor) =
+/// Equal up to the rounding of two ways to the same numbers, each a sum of so many terms: errors of either sign grow with the root of their number.
+let agreeInSum terms what (expected: Tensor) (actual: Tensor) =
     Expect.equal actual.Shape expected.Shape $"{what}: shape"
     Expect.equal actual.DType expected.DType $"{what}: dtype"
     let values = expected.ToDoubles()
@@ -63,7 +63,11 @@ let agree what (expected: Tensor) (actual: Tensor) =
         |> Array.fold (fun m v -> if Double.IsFinite v then max m (abs v) else m) 1.0
 
     let epsilon = if expected.DType = DType.Float32 then 2e-6 else 2e-13
-    within what (fun _ -> epsilon * largest) values (actual.ToDoubles())
+    let bound = epsilon * largest * sqrt (max 1.0 terms)
+    within what (fun _ -> bound) values (actual.ToDoubles())
+
+/// Equal up to the rounding of two ways to the same numbers.
+let agree what expected actual = agreeInSum 1.0 what expected actual
 
 /// The same bits; all NaN are one.
 let unchanged what (expected: float[]) (actual: float[]) =
