@@ -61,6 +61,13 @@ let private approximated = Map [ "lgamma", 20.0; "polygamma", 8.0; "gamma", 1e5 
 /// Fourier transforms of any length are convolutions of twice the length and more: their errors are relative to all the terms.
 let private transforms = set [ "rfft"; "rfftAdjoint" ]
 
+/// Operations that divide by a deviation: where it is small, the mean's rounding is carried as far as that of the inputs, which alone is measured.
+let private dividesByDeviation =
+    set [ "batchNorm"; "layerNorm"; "rmsNorm"; "groupNorm" ]
+
+let private amplification (op: Op) =
+    if dividesByDeviation.Contains op.Name then 3.0 else 1.0
+
 /// Operations that add one after the other into the same place: n terms round by (n − 1)·u·Σ|x| at most (Higham, 2002).
 let private addsInTurn =
     set
@@ -145,7 +152,7 @@ let private bounds (op: Op) (x: Tensor[]) (draw: Draw) dtype =
 
     Array.map2
         (Array.map2 (fun move v ->
-            let all = 4.0 * (move + beside) + 8.0 * abs v
+            let all = 4.0 * (amplification op * move + beside) + 8.0 * abs v
 
             if Double.IsFinite all then
                 epsilon * all + smallest
