@@ -421,6 +421,7 @@ let lengthsDoNotMatter =
                                             // A parameter's cotangent is a sum over all that it took part in.
                                             let terms =
                                                 float (x |> Array.map _.Count |> Array.max) / float expected.Count
+                                                * amplification sample.Op ** 2.0
 
                                             agreeInSum
                                                 terms
