@@ -58,7 +58,9 @@ let private numbers =
 /// An argument of any type that a tensor function has; None where a type is not known.
 let rec private argument (random: Random) (t: Type) : (obj | null) option =
     let pick (values: 'T[]) = values[random.Next values.Length]
-    let seldom n (value: unit -> obj) : (obj | null) option = Some(if random.Next(n: int) = 0 then null else value ())
+
+    let seldom n (value: unit -> obj) : (obj | null) option =
+        Some(if random.Next(n: int) = 0 then null else value ())
 
     if t = typeof<Tensor> then
         Some(pick tensors :> obj)
@@ -110,7 +112,8 @@ let rec private argument (random: Random) (t: Type) : (obj | null) option =
                 Padding = Padding.op_Implicit (pick [| 0; 1; 5; -2 |]),
                 Dilation = PerAxis.op_Implicit (pick [| 1; 2; 0 |]),
                 Groups = pick [| 1; 2; 0; -3 |]
-            ))
+            )
+        )
     elif t = typeof<AxisSelection> then
         Some(AxisSelection.op_Implicit (pick integers))
     elif t.IsArray then
@@ -146,7 +149,8 @@ let private attempt (random: Random) (m: MethodInfo) =
     let arguments =
         m.GetParameters()
         |> Array.map (fun p ->
-            let optional = NullabilityInfoContext().Create(p).WriteState = NullabilityState.Nullable
+            let optional =
+                NullabilityInfoContext().Create(p).WriteState = NullabilityState.Nullable
 
             if optional && random.Next 3 = 0 then
                 Some null
