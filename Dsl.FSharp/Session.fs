@@ -79,9 +79,11 @@ type internal Session(plan: TrainPlan, optimiser: string, trainer: Trainer, data
         | None -> x, y
         | Some change -> change (key.Fold("augment").Fold(step: int)) x y
 
+    let ahead = Ahead take
+
     let one =
         Action(fun () ->
-            let x, y = take trainer.Steps
+            let x, y = ahead.Take(trainer.Steps, step + 1 < steps)
             let n = x.Shape[0]
             let loss = trainer.Step(x, y)
 
@@ -93,6 +95,7 @@ type internal Session(plan: TrainPlan, optimiser: string, trainer: Trainer, data
                 diverging <- true)
 
     let diagnose () =
+        ahead.Drop()
         let failed = trainer.Steps
         let place = $"epoch {epochs.Count + 1}, step {step + 1}"
         let found = trainer.Diagnose take
@@ -356,6 +359,7 @@ type internal Session(plan: TrainPlan, optimiser: string, trainer: Trainer, data
                     runEpoch observer)
         finally
             Console.CancelKeyPress.RemoveHandler interrupt
+            ahead.Drop()
 
     member _.Result network =
         let parameters, state =

@@ -76,6 +76,7 @@ module TrainOptions =
     let validate data plan = { plan with Validation = Some data }
 
     /// Changes every batch of the training data, each with a key of its own. What is reported of them is measured on changed data.
+    /// A change that takes long is made on another thread while the step before it runs; one after the other, and to the same bits.
     let augment change plan = { plan with Augment = Some change }
 
     /// Stops after so many epochs that are no better than the best, and keeps the parameters of the best. What is better is a matter of `watch`.

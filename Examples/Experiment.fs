@@ -85,6 +85,13 @@ module Outcome =
         let validation (metric: string) =
             $"validation{Char.ToUpperInvariant metric[0]}{metric.Substring 1}"
 
+        /// JSON knows no NaN and no infinity.
+        let number (name: string) (value: float) =
+            if Double.IsFinite value then
+                json.WriteNumber(name, value)
+            else
+                json.WriteNull name
+
         json.WriteStartObject()
         json.WriteString("name", experiment.Name)
         json.WriteString("data", outcome.Data)
@@ -95,7 +102,7 @@ module Outcome =
         for name, value in outcome.Details do
             match value with
             | Text text -> json.WriteString(name, text)
-            | Number number -> json.WriteNumber(name, number)
+            | Number value -> number name value
             | Sizes sizes ->
                 json.WriteStartArray(name: string)
                 sizes |> List.iter json.WriteNumberValue
@@ -106,35 +113,35 @@ module Outcome =
 
         for epoch in outcome.Epochs do
             json.WriteStartObject()
-            json.WriteNumber("loss", epoch.Loss)
+            number "loss" epoch.Loss
 
             for name, value in epoch.Metrics do
-                json.WriteNumber(name, value)
+                number name value
 
             match epoch.ValidationLoss with
-            | Some loss -> json.WriteNumber("validationLoss", loss)
+            | Some loss -> number "validationLoss" loss
             | None -> json.WriteNull "validationLoss"
 
             for name, _ in epoch.Metrics do
                 let key = validation name
 
                 match List.tryFind (fun (other, _) -> other = name) epoch.ValidationMetrics with
-                | Some(_, value) -> json.WriteNumber(key, value)
+                | Some(_, value) -> number key value
                 | None -> json.WriteNull key
 
-            json.WriteNumber("seconds", epoch.Seconds)
+            number "seconds" epoch.Seconds
             json.WriteEndObject()
 
         json.WriteEndArray()
         json.WriteStartObject "test"
 
         for name, value in outcome.Test do
-            json.WriteNumber(name, value)
+            number name value
 
         json.WriteEndObject()
-        json.WriteNumber("seconds", seconds)
-        json.WriteNumber("stepsPerSecond", float outcome.Steps / outcome.StepSeconds)
-        json.WriteNumber("peakMemoryMiB", peakMemory ())
+        number "seconds" seconds
+        number "stepsPerSecond" (float outcome.Steps / outcome.StepSeconds)
+        number "peakMemoryMiB" (peakMemory ())
         json.WriteEndObject()
 
     /// Prints what came out, and writes it where the settings ask for that.

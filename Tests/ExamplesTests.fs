@@ -76,6 +76,78 @@ let tests =
                 refused [ "airline"; "--checkpoint"; "file" ] [ "california"; "'airline'" ]
                 refused [ "mnist-adam"; "--augment" ] [ "cifar-vgg"; "'mnist-adam'" ])
 
+            testCase "what is not a number is null in the results" (fun () ->
+                inFolder (fun folder ->
+                    let epoch: Functional.Epoch =
+                        {
+                            Number = 1
+                            Loss = nan
+                            Metrics = [ "f1", -infinity ]
+                            ValidationLoss = Some infinity
+                            ValidationMetrics = [ "f1", nan ]
+                            Seconds = 0.0
+                            Steps = 0
+                            Examples = 0
+                        }
+
+                    let outcome =
+                        {
+                            Data = "none"
+                            Details = [ "rate", Number nan; "decay", Number 0.5 ]
+                            Epochs = [ epoch ]
+                            Test = [ "loss", infinity; "f1", 0.25 ]
+                            Steps = 0
+                            StepSeconds = 0.0
+                            Ending = Functional.Finished
+                        }
+
+                    let experiment =
+                        {
+                            Name = "nothing"
+                            About = "nothing"
+                            Network = fun () -> Functional.Layers.relu
+                            Run = fun _ -> outcome
+                        }
+
+                    let path = Path.Combine(folder, "run.json")
+
+                    let settings =
+                        {
+                            Data = None
+                            Epochs = None
+                            Seed = 1L
+                            Threads = 1
+                            Small = false
+                            Augment = false
+                            Checkpoint = None
+                            Json = Some path
+                        }
+
+                    Outcome.report experiment settings outcome
+                    use json = JsonDocument.Parse(File.ReadAllText path)
+                    let root = json.RootElement
+
+                    let values (element: JsonElement) =
+                        [
+                            for property in element.EnumerateObject() ->
+                                $"{property.Name} {property.Value.GetRawText()}"
+                        ]
+
+                    Expect.equal (values (root.GetProperty "settings")) [ "rate null"; "decay 0.5" ] "settings"
+                    Expect.equal (values (root.GetProperty "test")) [ "loss null"; "f1 0.25" ] "test"
+                    Expect.contains (values root) "stepsPerSecond null" "no step in no time"
+
+                    Expect.equal
+                        (values ((root.GetProperty "epochs")[0]))
+                        [
+                            "loss null"
+                            "f1 null"
+                            "validationLoss null"
+                            "validationF1 null"
+                            "seconds 0"
+                        ]
+                        "epochs"))
+
             testCase "a damaged data file is refused in one sentence" (fun () ->
                 inFolder (fun folder ->
                     let mnist = Directory.CreateDirectory(Path.Combine(folder, "mnist")).FullName

@@ -379,6 +379,170 @@ let tests =
                     "reshape of 3 to 7")
         ]
 
+/// Batches that take a while, and who made them.
+let private slowly (threads: Collections.Generic.HashSet<int>) : Augmentation =
+    fun key x y ->
+        Threading.Thread.Sleep 1
+        threads.Add Environment.CurrentManagedThreadId |> ignore
+        x + 0.1 * key.Normal x.Shape, y
+
+let private onThreads count f =
+    let before = Threads.Count
+
+    try
+        Threads.Count <- count
+        f ()
+    finally
+        Threads.Count <- before
+
+[<Tests>]
+let ahead =
+    testSequenced
+    <| testList
+        "batches ahead in training"
+        [
+            testCase "who makes a batch changes no bit" (fun () ->
+                let run threads parts =
+                    let makers = Collections.Generic.HashSet()
+
+                    let run =
+                        onThreads threads (fun () ->
+                            fit
+                                (Optim.adam 0.01)
+                                (epochs 3 >> batchSize 16 >> accumulate parts >> augment (slowly makers))
+                                net
+                                (rings 100))
+
+                    (bits run, List.map _.Loss run.Epochs), makers.Count
+
+                for parts in [ 1; 2 ] do
+                    let alone, one = run 1 parts
+                    let ahead, several = run 2 parts
+                    Expect.equal ahead alone "the bits"
+                    Expect.equal one 1 "on the thread that trains"
+                    Expect.isGreaterThan several 1 "and on another")
+
+            testCase "memory of the data's own stays, that of a batch goes back" (fun () ->
+                // The same tensors in every batch, made in scopes of this thread.
+                let scoped =
+                    Memory.Tidy(
+                        Func<Tensor>(fun () ->
+                            Memory.Tidy(
+                                Func<Tensor>(fun () ->
+                                    let x = key.Normal(Shape.Of [ 16; 2 ])
+
+                                    let same: Augmentation =
+                                        fun _ _ y ->
+                                            Threading.Thread.Sleep 1
+                                            Memory.Tidy(Func<Tensor>(fun () -> x)), y
+
+                                    fit (Optim.sgd 0.1) (epochs 2 >> batchSize 16 >> augment same) net (rings 64)
+                                    |> ignore
+
+                                    x + 0.0)
+                            ))
+                    )
+
+                Expect.equal (scoped.ToArray<float32>()) ((key.Normal(Shape.Of [ 16; 2 ])).ToArray<float32>()) "intact"
+
+                let before = ref 0L
+
+                let watch: Progress =
+                    fun _ _ _ train ->
+                        train
+                            {
+                                Step =
+                                    fun step _ ->
+                                        if step = 20 then
+                                            before.Value <- Memory.SystemBytes
+                                Epoch = ignore
+                            }
+
+                let data = rings (4 * 400)
+
+                fit
+                    (Optim.sgd 0.1)
+                    (epochs 1
+                     >> batchSize 4
+                     >> augment (slowly (Collections.Generic.HashSet()))
+                     >> show watch)
+                    net
+                    data
+                |> ignore
+
+                Expect.isLessThan (Memory.SystemBytes - before.Value) 65536L "bytes from the system")
+
+            testCase "an error in a batch is raised at its step, as it was thrown" (fun () ->
+                for threads in [ 1; 2 ] do
+                    let taken = ref 0
+
+                    let watch: Progress =
+                        fun _ _ _ train ->
+                            train
+                                {
+                                    Step = fun step _ -> taken.Value <- step
+                                    Epoch = ignore
+                                }
+
+                    let made = ref 0
+
+                    let failing: Augmentation =
+                        fun _ x y ->
+                            Threading.Thread.Sleep 1
+                            made.Value <- made.Value + 1
+
+                            if made.Value = 4 then x.Reshape(7), y else x, y
+
+                    let error =
+                        try
+                            onThreads threads (fun () ->
+                                fit (Optim.sgd 0.1) (batchSize 10 >> augment failing >> show watch) net (rings 100)
+                                |> ignore)
+
+                            ""
+                        with :? ShapeException as error ->
+                            error.Message
+
+                    Expect.stringStarts error "reshape: " "the sentence"
+                    Expect.equal taken.Value 3 "steps before it")
+
+            testCase "no batch is being made once training has ended" (fun () ->
+                let busy = ref 0
+
+                let counted: Augmentation =
+                    fun _ x y ->
+                        Threading.Interlocked.Increment busy |> ignore
+                        Threading.Thread.Sleep 2
+                        Threading.Interlocked.Decrement busy |> ignore
+                        x, y
+
+                let plan = batchSize 10 >> augment counted
+
+                let cut: Progress =
+                    fun _ _ _ train ->
+                        train
+                            {
+                                Step =
+                                    fun step _ ->
+                                        if step = 5 then
+                                            raise (OperationCanceledException())
+                                Epoch = ignore
+                            }
+
+                onThreads 2 (fun () ->
+                    Expect.throwsT<OperationCanceledException>
+                        (fun () -> fit (Optim.sgd 0.1) (plan >> show cut) net (rings 100) |> ignore)
+                        "ended by its observer"
+
+                    Expect.equal busy.Value 0 "after an exception"
+
+                    match (fit (Optim.sgd 1e30) (plan >> epochs 3) net (rings 200)).Ending with
+                    | Diverged reason -> Expect.stringContains reason "epoch 1, step" "the reason"
+                    | other -> failtest $"it must stop; got {other}"
+
+                    Expect.equal busy.Value 0 "after a loss that is not finite"))
+        ]
+
 [<Tests>]
 let datasets =
     let bytes = Array.init 60 (fun i -> byte (i * 37))

@@ -33,6 +33,7 @@ internal static unsafe class Workers
 
     private static readonly Board* Shared = MakeBoard();
     private static readonly SemaphoreSlim Bell = new(0);
+    [ThreadStatic] private static bool _isAside;
     private static int _started;
     private static int _count = Math.Max(1, Environment.ProcessorCount);
 
@@ -52,12 +53,19 @@ internal static unsafe class Workers
         return board;
     }
 
+    /// <summary>True of a thread whose work must not keep the workers from those who need them more: its jobs run on it alone.</summary>
+    internal static bool IsAside
+    {
+        get => _isAside;
+        set => _isAside = value;
+    }
+
     /// <summary>Runs chunks 0 … chunks-1 once each, on any threads, and returns when all are done. The job must be a local variable: workers see it by address.
     /// A call from inside a chunk, or while another thread's job runs, runs on the calling thread alone.</summary>
     internal static void For<TJob>(int chunks, ref TJob job) where TJob : struct, IJob
     {
         var board = Shared;
-        if (chunks <= 1 || chunks > MostChunks || _count == 1 || Interlocked.CompareExchange(ref board->Busy, 1, 0) != 0)
+        if (chunks <= 1 || chunks > MostChunks || _count == 1 || _isAside || Interlocked.CompareExchange(ref board->Busy, 1, 0) != 0)
         {
             for (var chunk = 0; chunk < chunks; chunk++) job.Run(chunk);
             return;

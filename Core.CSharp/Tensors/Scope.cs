@@ -16,12 +16,13 @@ internal sealed class Scope
 
     internal static Scope? Current => _current;
 
-    internal static Scope Enter()
+    /// <summary>Begins a scope inside of this thread's and of <paramref name="depth"/> scopes of another.</summary>
+    internal static Scope Enter(int depth = 0)
     {
         var scope = _idle ?? new Scope();
         _idle = null;
         scope._parent = _current;
-        scope.Depth = (_current?.Depth ?? 0) + 1;
+        scope.Depth = Math.Max(depth, _current?.Depth ?? 0) + 1;
         _current = scope;
         return scope;
     }
