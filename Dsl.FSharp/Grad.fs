@@ -88,6 +88,19 @@ module Grad =
         let result = Diff.Vmap(Func<Tensor[], Tensor[]> inner).Invoke(Trees.leaves p)
         Trees.rebuild form.Value.Value result
 
+    /// f in fewer passes over memory: elementwise operations that follow one another become one loop, and so does their derivative. The values are those of f,
+    /// and so are all derivatives, in every mode and order; what is not elementwise runs as it is, between the loops.
+    let fuse (f: 'P -> 'Y) (p: 'P) : 'Y =
+        let form = ref None
+
+        let inner (leaves: Tensor[]) =
+            let y = f (Trees.rebuild p leaves)
+            form.Value <- Some y
+            Trees.leaves y
+
+        let result = Diff.Fuse(Func<Tensor[], Tensor[]> inner).Invoke(Trees.leaves p)
+        Trees.rebuild form.Value.Value result
+
     /// All first derivatives of a function of one tensor, of shape y.Shape + x.Shape; backward or forward, whichever takes fewer sweeps.
     let jacobian (f: Tensor -> Tensor) (x: Tensor) : Tensor =
         Diff.Jacobian(Func<Tensor, Tensor> f).Invoke x

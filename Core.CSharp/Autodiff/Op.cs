@@ -126,6 +126,10 @@ public sealed record Op
     /// <summary>What the outputs cost, for <see cref="Autodiff.Flop"/>; null where that is a few operations per element.</summary>
     public Work? Flop { get; init; }
 
+    /// <summary>Where every element of the output comes from those of the inputs at its place: the functor of <see cref="Kernels"/> that computes a vector of it
+    /// from theirs, for inputs of these dtypes; a boolean is a lane of all bits or none. Loops of several operations are made of it.</summary>
+    internal Func<Tensor[], object?>? Body { get; init; }
+
     /// <summary>The derivative of an operation whose result does not vary smoothly: comparisons, indices, casts to integers.</summary>
     public static readonly Vjp NotDifferentiable = static (_, _, _, _) => null;
 

@@ -1,9 +1,13 @@
 
+using Functional.Kernels;
+
 namespace Functional.Autodiff;
 
 /// <summary>What differentiation itself needs of arithmetic: cotangents are vectors, and vectors are added.</summary>
 internal static class VectorSpace
 {
+    private static readonly object Sum = default(AddF);
+
     /// <summary>z = x + y for equal shapes.</summary>
     internal static readonly Op Add = new()
     {
@@ -25,6 +29,7 @@ internal static class VectorSpace
         Jvp = static (x, _, dx) => [dx[0] is null ? dx[1]! : dx[1] is null ? dx[0]! : Add!.Call(dx[0]!, dx[1]!)],
         Reads = Reads.None,
         Batching = Batching.Whole,
+        Body = static _ => Sum,
         Sample = static draw =>
         {
             var shape = draw.Shape();

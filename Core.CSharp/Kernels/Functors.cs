@@ -133,6 +133,37 @@ internal readonly struct NotF : IMap1
     public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> => x ^ Vector512<T>.One;
 }
 
+// The same of booleans that are lanes of all bits or none, as they are in the middle of a fused loop; ∧, ∨ and ⊕ serve both.
+
+/// <summary><c>¬x</c> of lanes.</summary>
+internal readonly struct NotLanesF : IMap1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> => ~x;
+}
+
+/// <summary>x where the lane is set, else y.</summary>
+internal readonly struct SelectLanesF : IMap3
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Vector512<T> Invoke<T>(Vector512<T> lane, Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T> =>
+        Vector512.ConditionalSelect(lane, x, y);
+}
+
+/// <summary>1 where the lane is set, else 0.</summary>
+internal readonly struct OneF : IMap1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Vector512<T> Invoke<T>(Vector512<T> lane) where T : unmanaged, INumber<T> => lane & Vector512<T>.One;
+}
+
+/// <summary>The lane of <c>x ≠ 0</c>.</summary>
+internal readonly struct NonzeroF : IMap1
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> => ~Vector512.Equals(x, Vector512<T>.Zero);
+}
+
 /// <summary><c>x = y</c></summary>
 internal readonly struct EqualF : ICompare
 {

@@ -102,12 +102,14 @@ namespace Functional.Ops
             Vjp = Op.NotDifferentiable,
             Reads = Reads.None,
             Batching = Batching.Whole,
+            Body = Elementwise.Body(default(NotLanesF)),
             Sample = static draw => new(Not!, draw.Mask(draw.Shape(empty: true))),
         };
 
         private static Op Relation<F>(string name, F f) where F : struct, ICompare
         {
             Op op = null!;
+            object body = f;
             return op = new()
             {
                 Name = name,
@@ -120,6 +122,7 @@ namespace Functional.Ops
                 Vjp = Op.NotDifferentiable,
                 Reads = Reads.None,
                 Batching = Batching.Whole,
+                Body = x => x[0].DType.IsFloat() ? body : null,
                 Sample = draw =>
                 {
                     var shape = draw.Shape(empty: true);
@@ -144,6 +147,7 @@ namespace Functional.Ops
                 Vjp = Op.NotDifferentiable,
                 Reads = Reads.None,
                 Batching = Batching.Whole,
+                Body = Elementwise.Body(f),
                 Sample = draw =>
                 {
                     var shape = draw.Shape(empty: true);

@@ -63,6 +63,7 @@ namespace Functional.Ops
             Jvp = static (x, _, dx) => [Where!.Call(x[0], dx[1] ?? Level.ZerosLike(x[1]), dx[2] ?? Level.ZerosLike(x[2]))],
             Reads = Reads.Inputs,
             Batching = Batching.Whole,
+            Body = Elementwise.Body(default(SelectLanesF)),
             Sample = static draw =>
             {
                 var shape = draw.Shape(empty: true);
@@ -97,6 +98,8 @@ namespace Functional.Ops
                 });
         }
 
+        private static readonly object ToLanes = default(NonzeroF), OfLanes = default(OneF);
+
         private static readonly Op[] Casts = Array.ConvertAll(Enum.GetValues<DType>(), MakeCast);
 
         /// <summary>The conversion to a drawn dtype.</summary>
@@ -126,6 +129,7 @@ namespace Functional.Ops
             Jvp = (_, _, dx) => [dx[0]!.Cast(to)],
             Reads = Reads.None,
             Batching = Batching.Whole,
+            Body = to == DType.Bool ? static x => x[0].DType.IsFloat() ? ToLanes : null : static x => x[0].DType == DType.Bool ? OfLanes : null,
             Sample = draw => Cast!.Sample(draw),
         };
 

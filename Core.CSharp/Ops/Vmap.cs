@@ -50,7 +50,8 @@ namespace Functional.Ops
         {
             internal override Level Level => level;
 
-            internal override bool HasElements => false;
+            internal override string? Unreadable =>
+                "vmap: the elements of this {0} tensor differ from example to example; got a request to read them. Choose with Tensor.Where instead of an if, or loop over the examples.";
 
             internal override void PromoteTo(Scope? scope) => Primal.PromoteTo(scope);
         }

@@ -144,9 +144,8 @@ public sealed partial class Tensor
     private Tensor Readable()
     {
         for (var t = this; t.Trace is { } trace; t = trace.Primal)
-            if (!trace.HasElements)
-                throw new InvalidOperationException(
-                    $"vmap: the elements of this {Describe()} tensor differ from example to example; got a request to read them. Choose with Tensor.Where instead of an if, or loop over the examples.");
+            if (trace.Unreadable is { } sentence)
+                throw new InvalidOperationException(string.Format(CultureInfo.InvariantCulture, sentence, Describe()));
         return Untraced;
     }
 
@@ -200,7 +199,7 @@ public sealed partial class Tensor
     {
         if (IsMeta) return $"{Describe()} (shape only)";
         for (var t = this; t.Trace is { } trace; t = trace.Primal)
-            if (!trace.HasElements) return $"{Describe()} (one of many examples)";
+            if (trace.Unreadable is not null) return $"{Describe()} (elements unknown)";
         var text = new StringBuilder(Describe()).Append(' ');
         var values = ToDoubles();
         var at = 0;

@@ -6,8 +6,8 @@ public abstract class Trace
     /// <summary>The value one level down.</summary>
     internal abstract Tensor Primal { get; }
 
-    /// <summary>Whether the elements one level down are those of the traced tensor.</summary>
-    internal virtual bool HasElements => true;
+    /// <summary>Why the elements of the traced tensor cannot be read and what to do instead, after a colon; null where they are those one level down.</summary>
+    internal virtual string? Unreadable => null;
 
     /// <summary>Keeps everything the traced tensor stands for alive beyond the scopes inside <paramref name="scope"/>.</summary>
     internal abstract void PromoteTo(Scope? scope);

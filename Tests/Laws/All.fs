@@ -20,6 +20,7 @@ let laws =
         Values.lengthsDoNotMatter
         Values.threadsDoNotMatter
         Vmapped.manyIsEach
+        Fusion.fusedIsUnfused
         Shapes.inferenceIsTrue
         Shapes.refusalsAgree
     ]

@@ -37,6 +37,23 @@ let private withJvp jvp (op: Op) =
 let private withReads reads (op: Op) =
     remake op op.Shape op.Forward op.Vjp op.VjpInto op.Jvp reads
 
+/// The functor that loops of several operations are made of.
+let private withBody body (op: Op) =
+    let body: objnull = body
+
+    Op(
+        Name = op.Name,
+        Shape = op.Shape,
+        Forward = op.Forward,
+        Vjp = op.Vjp,
+        Sample = op.Sample,
+        VjpInto = op.VjpInto,
+        Jvp = op.Jvp,
+        Reads = op.Reads,
+        Batching = op.Batching,
+        Body = Func<Tensor[], objnull>(fun _ -> body)
+    )
+
 /// The kernel with something done before or after it.
 let private withKernel around (op: Op) =
     match op.Forward with
@@ -395,6 +412,18 @@ let private mutants =
                     |> withShape (fun x ->
                         op.Shape.Invoke x
                         |> Array.map (fun s -> Spec(s.DType, shapeOf (Array.rev (s.Shape.ToArray())))))
+        }
+        {
+            Mistake = "another functor in fused loops than in its own"
+            Of = "minimum"
+            Law = Fusion.fusedIsUnfused
+            Break = withBody (MaxF())
+        }
+        {
+            Mistake = "bytes where fused loops have lanes"
+            Of = "not"
+            Law = Fusion.fusedIsUnfused
+            Break = withBody (NotF())
         }
         {
             Mistake = "shapes promised that the outputs do not have"

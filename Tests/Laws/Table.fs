@@ -144,7 +144,7 @@ let markdown (laws: Law list) =
         ""
         $"{Registry.All.Count} operations, each under every law that has something to say about it: derivatives are the limit of differences, forward and reverse mode are adjoint,"
         "second derivatives agree in every order of nesting, fused kernels equal the rules, values equal a naive reference in both float widths, every layout, length and number of"
-        "threads, shapes without data tell the truth, many examples at once are one after the other. *Orders* says how often an operation can be differentiated; *many examples* how"
+        "threads, shapes without data tell the truth, many examples at once are one after the other, fused functions equal unfused ones. *Orders* says how often an operation can be differentiated; *many examples* how"
         "`vmap` takes it: as it is, with the examples in its first axis, by a rule of its own, or in a loop; *reference files* which files of reference results it is compared with."
         ""
         line header

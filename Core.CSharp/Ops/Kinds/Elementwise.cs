@@ -20,6 +20,7 @@ internal static class Elementwise
         where F : struct, IMap1 where D : struct, IMap1
     {
         Op op = null!;
+        var body = Body(f);
         return op = new()
         {
             Name = name,
@@ -34,6 +35,7 @@ internal static class Elementwise
             Jvp = (x, y, dx) => [Chain.Call(dx[0]!, slope(x[0], y[0]))],
             Reads = reads,
             Batching = Batching.Whole,
+            Body = body,
             Sample = draw => new(op, domain.Draw(draw)),
         };
     }
@@ -42,6 +44,7 @@ internal static class Elementwise
     internal static Op Linear<F>(string name, F f, Infer infer) where F : struct, IMap1
     {
         Op op = null!;
+        var body = Body(f);
         return op = new()
         {
             Name = name,
@@ -55,6 +58,7 @@ internal static class Elementwise
             Jvp = (_, _, dx) => [op.Call(dx[0]!)],
             Reads = Reads.None,
             Batching = Batching.Whole,
+            Body = body,
             Sample = draw => new(op, Domain.Everywhere.Draw(draw)),
         };
     }
@@ -63,6 +67,7 @@ internal static class Elementwise
     internal static Op Step<F>(string name, F f, Domain domain, Infer infer) where F : struct, IMap1
     {
         Op op = null!;
+        var body = Body(f);
         return op = new()
         {
             Name = name,
@@ -71,11 +76,19 @@ internal static class Elementwise
             Vjp = Op.NotDifferentiable,
             Reads = Reads.None,
             Batching = Batching.Whole,
+            Body = body,
             Sample = draw => new(op, domain.Draw(draw)),
         };
     }
 
     private static Forward.Into Loop<F>(F f) where F : struct, IMap1 => new((x, y) => Pointwise.Map1(x[0], y[0], accumulate: false, f));
+
+    /// <summary>One functor for all dtypes, boxed once.</summary>
+    internal static Func<Tensor[], object?> Body<F>(F f) where F : struct
+    {
+        object body = f;
+        return _ => body;
+    }
 
     // ---- two inputs ----
 
@@ -85,6 +98,7 @@ internal static class Elementwise
         Reads reads = Reads.Inputs, Infer? infer = null) where F : struct, IMap2
     {
         Op op = null!;
+        var body = Body(f);
         return op = new()
         {
             Name = name,
@@ -100,6 +114,7 @@ internal static class Elementwise
             },
             Reads = reads,
             Batching = Batching.Whole,
+            Body = body,
             Sample = draw => new(op, domain(draw, draw.Shape(empty: true))),
         };
     }
@@ -187,6 +202,7 @@ internal static class Elementwise
         },
         Reads = Reads.Inputs,
         Batching = Batching.Whole,
+        Body = Body(default(ChainF)),
         Sample = static draw =>
         {
             var shape = draw.Shape(empty: true);
