@@ -46,11 +46,11 @@ namespace Functional.Ops
                 int n = x[0].Shape[-1], half = n / 2 + 1;
                 var values = x[0].ToDoubles();
                 var (real, imaginary) = (new double[y[0].Count], new double[y[0].Count]);
-                var line = new Complex[n];
+                var (transform, line) = (new Transform(n), new Complex[n]);
                 for (var row = 0; row * n < values.Length; row++)
                 {
                     for (var j = 0; j < n; j++) line[j] = values[row * n + j];
-                    MathNet.Numerics.IntegralTransforms.Fourier.Forward(line, FourierOptions.NoScaling);
+                    transform.Forward(line);
                     for (var k = 0; k < half; k++) (real[row * half + k], imaginary[row * half + k]) = (line[k].Real, line[k].Imaginary);
                 }
                 Store(real, y[0]);
@@ -81,11 +81,12 @@ namespace Functional.Ops
                 {
                     var half = n / 2 + 1;
                     var (real, imaginary, values) = (x[0].ToDoubles(), x[1].ToDoubles(), new double[y[0].Count]);
-                    var line = new Complex[n];
+                    var (transform, line) = (new Transform(n), new Complex[n]);
                     for (var row = 0; row * n < values.Length; row++)
                     {
-                        for (var k = 0; k < n; k++) line[k] = k < half ? new(real[row * half + k], imaginary[row * half + k]) : Complex.Zero;
-                        MathNet.Numerics.IntegralTransforms.Fourier.Inverse(line, FourierOptions.NoScaling);
+                        // The real part of the inverse is that of the forward transform of the conjugates.
+                        for (var k = 0; k < n; k++) line[k] = k < half ? new(real[row * half + k], -imaginary[row * half + k]) : Complex.Zero;
+                        transform.Forward(line);
                         for (var j = 0; j < n; j++) values[row * n + j] = line[j].Real;
                     }
                     Store(values, y[0]);
@@ -111,6 +112,42 @@ namespace Functional.Ops
             Shape.Float(op, x[0]);
             if (n < 1 || x[0].Rank == 0 || x[0].Shape[-1] != n / 2 + 1)
                 throw Shape.Refuse(op, "n real numbers have a transform of ⌊n/2⌋ + 1", $"n = {n} and {x[0].Shape}", "Give the length that was transformed");
+        }
+
+        /// <summary>Transforms of one length. Where that is no power of two: Xₖ = wₖ·Σ xⱼwⱼ·w̄ₖ₋ⱼ with wⱼ = e^(−πij²/n), a convolution by transforms whose length is one
+        /// (Bluestein 1970). The angle is reduced as an integer: πj²/n itself would lose as many digits as n has.</summary>
+        private sealed class Transform
+        {
+            private readonly Complex[]? _chirp, _spectrum, _work;
+
+            internal Transform(int n)
+            {
+                if (BitOperations.IsPow2(n)) return;
+                var length = (int)BitOperations.RoundUpToPowerOf2((uint)(2 * n - 1));
+                (_chirp, _spectrum, _work) = (new Complex[n], new Complex[length], new Complex[length]);
+                for (var j = 0; j < n; j++)
+                {
+                    _chirp[j] = Complex.FromPolarCoordinates(1, -Math.PI * ((long)j * j % (2L * n)) / n);
+                    _spectrum[j] = _spectrum[(length - j) % length] = Complex.Conjugate(_chirp[j]);
+                }
+                MathNet.Numerics.IntegralTransforms.Fourier.Forward(_spectrum, FourierOptions.NoScaling);
+            }
+
+            /// <summary>Xₖ = Σ xⱼ·e^(−2πijk/n) in place of the x.</summary>
+            internal void Forward(Complex[] x)
+            {
+                if (_chirp is null || _spectrum is null || _work is null)
+                {
+                    MathNet.Numerics.IntegralTransforms.Fourier.Forward(x, FourierOptions.NoScaling);
+                    return;
+                }
+                for (var j = 0; j < x.Length; j++) _work[j] = x[j] * _chirp[j];
+                Array.Clear(_work, x.Length, _work.Length - x.Length);
+                MathNet.Numerics.IntegralTransforms.Fourier.Forward(_work, FourierOptions.NoScaling);
+                for (var k = 0; k < _work.Length; k++) _work[k] *= _spectrum[k];
+                MathNet.Numerics.IntegralTransforms.Fourier.Inverse(_work, FourierOptions.NoScaling);
+                for (var k = 0; k < x.Length; k++) x[k] = _work[k] * _chirp[k] / _work.Length;
+            }
         }
 
         private static void Store(double[] values, Tensor y) => Pointwise.Convert(Tensor.FromDoubles(values, y.Shape, DType.Float64), y);

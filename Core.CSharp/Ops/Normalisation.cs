@@ -164,7 +164,7 @@ namespace Functional.Ops
                     var (n, e) = (draw.Int(1, 6), draw.OneOf(1e-5, 0.1));
                     var shape = Shape.Of([.. draw.Shape(0, 2, empty: true).Sizes, n]);
                     var (withGain, withBias) = (draw.Chance(0.7), centred && draw.Chance(0.7));
-                    var inputs = new List<Tensor> { draw.Tensor(shape) };
+                    var inputs = new List<Tensor> { Spread(draw, shape, i => i / n, centred, e) };
                     if (withGain) inputs.Add(draw.Tensor(Shape.Of(n)));
                     if (withBias) inputs.Add(draw.Tensor(Shape.Of(n)));
                     return new(Rows(centred, withGain, withBias, e), [.. inputs])
@@ -230,7 +230,8 @@ namespace Functional.Ops
                     var (channels, e) = (draw.Int(1, 3), draw.OneOf(1e-5, 0.1));
                     var shape = Shape.Of([draw.Int(2, 4), channels, .. draw.Shape(0, 2).Sizes]);
                     var (withGain, withBias) = (draw.Chance(0.7), draw.Chance(0.7));
-                    var inputs = new List<Tensor> { draw.Tensor(shape) };
+                    var size = (int)Shape.Of(shape.Sizes[2..]).Count;
+                    var inputs = new List<Tensor> { Spread(draw, shape, i => i / size % channels, centred: true, e) };
                     if (withGain) inputs.Add(draw.Tensor(Shape.Of(channels)));
                     if (withBias) inputs.Add(draw.Tensor(Shape.Of(channels)));
                     // The kink of relu must stay away from every element.
@@ -242,6 +243,25 @@ namespace Functional.Ops
                     };
                 },
             };
+        }
+
+        /// <summary>Values of which no group is nearly constant: 1/√(variance + ε) turns within √ε of there, where differences see a kink.</summary>
+        private static Tensor Spread(Draw draw, Shape shape, Func<int, int> groupOf, bool centred, double epsilon)
+        {
+            var values = new double[shape.Count];
+            foreach (var members in Enumerable.Range(0, values.Length).GroupBy(groupOf))
+            {
+                double variance;
+                do
+                {
+                    foreach (var i in members) values[i] = draw.Uniform(-2, 2);
+                    var mean = centred ? members.Average(i => values[i]) : 0;
+                    variance = members.Average(i => (values[i] - mean) * (values[i] - mean));
+                }
+                // One value alone has no deviation to differ.
+                while (variance + epsilon < 0.01 && !(centred && members.Count() == 1));
+            }
+            return draw.Arrange(values, shape);
         }
 
         private static void CheckEpsilon(string op, double epsilon)

@@ -1,4 +1,5 @@
-/// Random programs: graphs of operations with shared nodes, views and broadcasts, on which every path to a derivative must agree.
+/// Random programs: graphs of operations with shared nodes, views and broadcasts, on which every path to a derivative must agree, for one example and for
+/// many at once.
 module Functional.Tests.Laws.Programs
 
 open System
@@ -59,6 +60,18 @@ let private operations: (string * (Tensor -> Tensor -> Tensor)) list =
         // A condition on values would have kinks, which differences cannot see across.
         "where a mask says so", (fun x y -> Tensor.Where(alternating x.Shape, x * y.Mean(), x.Sin()))
         "variance", (fun x _ -> x * x.Variance([||], 0, true))
+        "each row by itself",
+        (fun x _ ->
+            Diff.Vmap(Func<Tensor, Tensor>(fun row -> row.Sin() * row.Square().Mean().Tanh() + row.Flip 0)).Invoke x)
+        "each column by itself, with all of y",
+        (fun x y ->
+            let f (t: Tensor[]) =
+                [| t[0].Tanh() + t[1].Mean() * t[0].LogSumExp() |]
+
+            let columns =
+                Diff.Vmap(Func<Tensor[], Tensor[]> f, Nullable 1, Nullable()).Invoke [| x; y |]
+
+            columns[0].T)
         "linear", (fun x y -> Tensor.Linear(x, y.Mean().ExpandTo(Shape.Of [ x.Shape[1]; 2 ]), null, Activation.Tanh))
     ]
 
@@ -93,6 +106,51 @@ let private describe (operations: (string * _) list) program =
         let name, _ = operations[step.Operation % operations.Length]
         $"node {count}: {name} of x = node {step.First % count}, y = node {step.Second % count}")
     |> String.concat "\n"
+
+/// Many examples at once against one after the other: what the program computes, and its gradient. The last of several inputs is the same for all.
+let private manyAreEach operations program (f: Func<Tensor[], Tensor>) (draw: int -> Tensor[]) =
+    let examples = Array.init 3 (fun i -> draw (3 + i))
+
+    for example in examples do
+        if program.Inputs > 1 then
+            example[program.Inputs - 1] <- examples[0].[program.Inputs - 1]
+
+    let mapped i =
+        program.Inputs = 1 || i < program.Inputs - 1
+
+    let arguments =
+        Array.init program.Inputs (fun i ->
+            if mapped i then
+                Tensor.Stack(0, examples |> Array.map (fun example -> example[i]))
+            else
+                examples[0].[i])
+
+    let axes =
+        Array.init program.Inputs (fun i -> if mapped i then Nullable 0 else Nullable())
+
+    let valueAndGradient =
+        Func<Tensor[], Tensor[]>(fun x ->
+            let struct (value, g) = Diff.ValueAndGrad(f, x)
+            Array.append [| value |] g)
+
+    let together = Diff.Vmap(valueAndGradient, axes).Invoke arguments
+
+    for i in 0 .. examples.Length - 1 do
+        let apart = valueAndGradient.Invoke examples[i]
+
+        let scale =
+            apart
+            |> Array.collect (fun t -> t.ToDoubles())
+            |> Array.fold (fun m v -> max m (abs v)) 1.0
+
+        for k in 0 .. apart.Length - 1 do
+            let what = if k = 0 then "value" else $"gradient of input {k - 1}"
+
+            within
+                $"{what} of example {i} of many\n{describe operations program}"
+                (fun _ -> 1e-11 * scale)
+                (apart[k].ToDoubles())
+                (together[k].Select(0, i).ToDoubles())
 
 let private check operations program =
     let key = Key.OfSeed 17L
@@ -171,6 +229,8 @@ let private check operations program =
                 (along[i].ToDoubles())
                 (other[i].ToDoubles())
 
+    manyAreEach operations program f draw
+
 let private generate =
     Gen.sized (fun size ->
         gen {
@@ -214,7 +274,7 @@ let tests =
                     startSize = 1
                     endSize = 30
                 }
-                "random programs: reverse, forward, differences, nested and checkpointed derivatives agree"
+                "random programs: reverse, forward, differences, nested, checkpointed and vmapped derivatives agree"
                 (Prop.forAll (Arb.fromGenShrink (generate, shrink)) (fun program ->
                     Memory.Tidy(Action(fun () -> check operations program))))
 
@@ -238,4 +298,30 @@ let tests =
                     }
 
                 Expect.throws (fun () -> check operations program) "differences disagree")
+
+            testCase "a program with a rule for many examples that is for one is caught" (fun () ->
+                let right = Ops.Registry.Named "cumsum"
+
+                let wrong =
+                    Autodiff.Op(
+                        Name = right.Name,
+                        Shape = right.Shape,
+                        Forward = right.Forward,
+                        Vjp = right.Vjp,
+                        Sample = right.Sample,
+                        Reads = right.Reads,
+                        Batching = Autodiff.Batching.Whole
+                    )
+
+                let one operation =
+                    let program =
+                        {
+                            Inputs = 1
+                            Steps = [ { Operation = 0; First = 0; Second = 0 } ]
+                        }
+
+                    check [ "sums of rows", (fun x _ -> operation x) ] program
+
+                one (fun x -> x.CumSum 0)
+                Expect.throws (fun () -> one (fun x -> wrong.Call x)) "the examples are no rows")
         ]
