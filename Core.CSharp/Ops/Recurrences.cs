@@ -86,7 +86,8 @@ namespace Functional.Ops
                 },
                 Sample = draw =>
                 {
-                    var (n, t, f, h) = (draw.Int(1, 3), draw.Int(1, 3), draw.Int(1, 3), draw.Int(1, 3));
+                    var most = Math.Min(3, draw.Size);
+                    var (n, t, f, h) = (draw.Int(1, most), draw.Int(1, most), draw.Int(1, most), draw.Int(1, most));
                     var inputs = new List<Tensor>
                     {
                         draw.Tensor(Shape.Of(n, t, f)),

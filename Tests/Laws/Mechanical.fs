@@ -19,11 +19,14 @@ type private Mutant =
         Laws: Law list
     }
 
-/// What became of a mutant: how many elements the largest input has on which a law caught it.
+/// What became of a mutant: the sample on which a law caught it.
 type private Fate =
     | Equivalent
-    | Killed of law: string * elements: int
+    | Killed of Drawn
     | Survived
+
+/// How many elements the largest input has where a law still catches a mutant, and how many at least it takes for the mistake to make a difference.
+type private Size = { Caught: int; Needed: int }
 
 // ---- results made wrong ----
 
@@ -414,18 +417,24 @@ let private cases =
 let private elements (sample: Drawn) =
     sample.Inputs |> Array.map (fun t -> int t.Count) |> Array.max
 
-/// Samples of an operation with few elements, the smallest first.
-let private smallest op =
+/// Small samples of an operation, the smallest first.
+let private smallest op seeds =
     [|
         for size in 1..3 do
-            for seed in 1..1000 do
+            for seed in 1..seeds do
                 Drawn.draw op { Seed = uint64 seed; Size = size }
     |]
-    |> Array.filter (fun sample -> elements sample <= 12)
-    // Some of every kind: most of the smallest are alike.
+    |> Array.sortBy elements
+
+/// Some of every kind: most of the smallest are alike.
+let private someOfEach (samples: Drawn[]) =
+    samples
     |> Array.groupBy (fun sample -> sample.Inputs |> Array.map _.Shape)
     |> Array.collect (fun (_, alike) -> Array.truncate 8 alike)
     |> Array.sortBy elements
+
+/// Few enough for a reader to follow by hand.
+let private few = 4
 
 let private catches (law: Law) sample =
     try
@@ -443,7 +452,17 @@ let private trying f =
     with _ ->
         true
 
-let private fate (op: Op) (small: Drawn[]) (mutant: Mutant) =
+/// The elements of the smallest of the samples on which a law catches the mutant; None where none of them is enough.
+let private shrink (samples: Drawn seq) mutant =
+    samples
+    |> Seq.filter (fun s -> trying (fun () -> mutant.Differs s))
+    |> Seq.truncate 80
+    |> Seq.tryFind (fun s ->
+        let broken = { s with Op = mutant.Break s.Op }
+        mutant.Laws |> List.exists (fun law -> catches law broken))
+    |> Option.map elements
+
+let private fate (op: Op) (mutant: Mutant) =
     let judge case =
         let sample = Drawn.draw op case
 
@@ -453,28 +472,42 @@ let private fate (op: Op) (small: Drawn[]) (mutant: Mutant) =
                     Op = mutant.Break sample.Op
                 }
 
-            Some(sample, mutant.Laws |> List.tryFind (fun law -> catches law broken))
+            Some(sample, mutant.Laws |> List.exists (fun law -> catches law broken))
         else
             None
 
     let differing = cases |> Seq.choose judge |> Seq.cache
 
-    if Seq.isEmpty differing then
-        Equivalent
-    else
-        match
-            differing
-            |> Seq.tryPick (fun (sample, law) -> law |> Option.map (fun law -> sample, law))
-        with
-        | None -> Survived
-        | Some(sample, law) ->
-            let shrunk =
-                small
-                |> Seq.filter (fun s -> elements s < elements sample && trying (fun () -> mutant.Differs s))
-                |> Seq.truncate 80
-                |> Seq.tryFind (fun s -> catches law { s with Op = mutant.Break s.Op })
+    match differing |> Seq.tryFind snd with
+    | Some(sample, _) -> Killed sample
+    | None when Seq.isEmpty differing -> Equivalent
+    | None -> Survived
 
-            Killed(law.Name, elements (defaultArg shrunk sample))
+/// The smallest of some samples of every kind; where that is not small, of all samples there are.
+let private sizeOf (some: Drawn[]) (all: Lazy<Drawn[]>) mutant (first: int) =
+    let within count (samples: Drawn[]) =
+        samples |> Seq.takeWhile (fun s -> elements s < count)
+
+    let caught = shrink (within first some) mutant |> Option.defaultValue first
+
+    if caught <= few then
+        { Caught = caught; Needed = caught }
+    else
+        let caught =
+            within caught all.Value
+            |> Seq.groupBy elements
+            |> Seq.tryPick (fun (_, alike) -> shrink alike mutant)
+            |> Option.defaultValue caught
+
+        let needed =
+            within caught all.Value
+            |> Seq.tryFind (fun s -> trying (fun () -> mutant.Differs s))
+            |> Option.map elements
+
+        {
+            Caught = caught
+            Needed = defaultArg needed caught
+        }
 
 let private judged (op: Op) =
     let inputs =
@@ -483,10 +516,7 @@ let private judged (op: Op) =
         |> Seq.map (fun case -> (Drawn.draw op case).Inputs.Length)
         |> Seq.max
 
-    let small = smallest op
-
-    mutantsOf op inputs
-    |> List.map (fun mutant -> mutant.Mistake, fate op small mutant)
+    mutantsOf op inputs |> List.map (fun mutant -> mutant, fate op mutant)
 
 // ---- the command ----
 
@@ -506,15 +536,19 @@ let run (names: string[]) =
             for op in chosen do
                 let results = judged op
 
+                let some = someOfEach (smallest op 1000)
+                let all = lazy smallest op 20000
+
                 let killed =
                     results
-                    |> List.choose (fun (_, f) ->
-                        match f with
-                        | Killed(_, n) -> Some n
+                    |> List.choose (fun (mutant, fate) ->
+                        match fate with
+                        | Killed sample -> Some(mutant.Mistake, sizeOf some all mutant (elements sample))
                         | _ -> None)
 
-                let survivors = results |> List.filter (fun (_, f) -> f = Survived)
+                let survivors = results |> List.filter (fun (_, fate) -> fate.IsSurvived)
                 let count = killed.Length + survivors.Length
+                let sizes = killed |> List.map (fun (_, size) -> size.Caught)
 
                 say (
                     String.Format(
@@ -523,22 +557,39 @@ let run (names: string[]) =
                         count,
                         killed.Length,
                         survivors.Length,
-                        (if killed.IsEmpty then "" else $"≤ {List.max killed}")
+                        (if sizes.IsEmpty then "" else $"≤ {List.max sizes}")
                     )
                 )
 
-                for name, _ in survivors do
-                    say $"    survived: {name}"
+                for mutant, _ in survivors do
+                    say $"    survived: {mutant.Mistake}"
+
+                for mistake, size in killed do
+                    if size.Caught > few then
+                        let why =
+                            if size.Needed = size.Caught then
+                                "it makes no difference with fewer"
+                            else
+                                $"it makes a difference from {size.Needed} on"
+
+                        say $"    {size.Caught} elements: {mistake} ({why})"
 
                 count, killed
         ]
 
     let count = totals |> List.sumBy fst
     let killed = totals |> List.collect snd
-    let within4 = killed |> List.filter (fun n -> n <= 4) |> List.length
+
+    let withinFew, beyond =
+        killed |> List.partition (fun (_, size) -> size.Caught <= few)
+
+    let byNature =
+        beyond
+        |> List.filter (fun (_, size) -> size.Caught = size.Needed)
+        |> List.length
 
     say
-        $"{killed.Length} of {count} mutants killed ({100.0 * float killed.Length / float (max 1 count):F1} %%); {within4} shrunk to at most 4 elements; {watch.Elapsed.TotalSeconds:F0} s"
+        $"{killed.Length} of {count} mutants killed ({100.0 * float killed.Length / float (max 1 count):F1} %%); {withinFew.Length} shrunk to at most {few} elements, {byNature} more to the fewest that show them; {watch.Elapsed.TotalSeconds:F0} s"
 
     if killed.Length = count then 0 else 1
 
@@ -551,7 +602,9 @@ let tests =
             for op in Registry.All ->
                 testCase op.Name (fun () ->
                     let survivors =
-                        judged op |> List.filter (fun (_, fate) -> fate = Survived) |> List.map fst
+                        judged op
+                        |> List.filter (fun (_, fate) -> fate.IsSurvived)
+                        |> List.map (fun (mutant, _) -> mutant.Mistake)
 
                     Expect.isEmpty survivors "mistakes that no law sees")
         ]

@@ -130,17 +130,26 @@ type Difference =
 /// The smallest step of the differences.
 let private smallestStep = 0.008 / 32.0
 
-/// How much a function's values scatter by rounding: at arguments so near that the function itself moves by a few of its units. Its terms may be much
-/// larger than the value in which they cancel, and rounding is relative to the terms.
-let private scatter (g: float -> float) =
-    let values = Array.init 24 (fun i -> g (1e-15 * float (i - 12)))
+/// How much a function's values scatter by rounding: at arguments a few units in the last place away, where the function itself moves by no more than that.
+/// Its terms may be much larger than the value in which they cancel, and rounding is relative to the terms.
+let private scatter (f: Tensor[] -> float) (x: Tensor[]) =
+    let units k i =
+        float ((k * (2 * i + 1)) % 25 - 12) * 2.0 ** -52.0
+
+    let values =
+        Array.init 25 (fun k ->
+            x
+            |> Array.map (fun t -> like t (t.ToDoubles() |> Array.mapi (fun i v -> v + v * units k i)))
+            |> f)
+
     Array.max values - Array.min values
 
 /// ⟨c, f(x + h d) − f(x − h d)⟩/2h at h → 0, and its error.
 let differences (f: Func<Tensor[], Tensor[]>) (c: Tensor[]) x d =
     let numbers = Array.collect (fun (t: Tensor) -> t.ToDoubles())
     let weights = numbers c
-    let at h = numbers (f.Invoke(step x d h))
+    let values (x: Tensor[]) = numbers (f.Invoke x)
+    let at h = values (step x d h)
 
     let weighted values =
         Array.sum (Array.map2 (*) weights values)
@@ -151,7 +160,7 @@ let differences (f: Func<Tensor[], Tensor[]>) (c: Tensor[]) x d =
     {
         Limit = limit
         Error = error
-        Rounding = lazy (scatter (at >> weighted) / smallestStep)
+        Rounding = lazy (scatter (values >> weighted) x / smallestStep)
     }
 
 /// The number agrees with the differences of a function whose weighted values have the magnitude given.
