@@ -79,15 +79,7 @@ let private train (settings: Settings) =
             Shape.Of [ window; 1 ]
         )
 
-    let start = Diagnostics.Stopwatch.StartNew()
-
-    for step in 1..steps do
-        let loss = trainer.Step(x, y)
-
-        if step % (max 1 (steps / 4)) = 0 then
-            printfn $"step {step}/{steps}   loss {loss:F4}"
-
-    let seconds = start.Elapsed.TotalSeconds
+    let sitting = Stepwise.train settings trainer steps 4 (fun _ -> x, y)
     let inputs, _ = examples split count
 
     let changes =
@@ -126,9 +118,9 @@ let private train (settings: Settings) =
             ]
         Epochs = []
         Test = [ "rmse", rmse forecast truth ]
-        Steps = steps
-        StepSeconds = seconds
-        Ending = Finished
+        Steps = sitting.Steps
+        StepSeconds = sitting.Seconds
+        Ending = sitting.Ending
     }
 
 let experiments =

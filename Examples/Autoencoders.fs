@@ -2,7 +2,6 @@
 module Functional.Examples.Autoencoders
 
 open System
-open System.Diagnostics
 open Functional
 open Functional.Examples.Classifier
 open type Functional.Layers
@@ -14,6 +13,7 @@ let private load (settings: Settings) =
         Dataset.ofBytes [ 784 ] images labels
         |> part settings
         |> Dataset.scale (1.0 / 255.0) 0.0
+        |> Dataset.map (fun x _ -> x, x)
 
     digits.Source, prepare digits.TrainImages digits.TrainLabels, prepare digits.TestImages digits.TestLabels
 
@@ -39,40 +39,10 @@ let private train recipe (settings: Settings) =
         settings.Epochs
         |> Option.defaultValue (if settings.Small then 2 else recipe.Epochs)
 
-    let trainer =
-        Trainer(Optim.adam 1e-3, recipe.Loss, network, key.Fold "network", [], Shape.Of [ 784 ])
+    let run =
+        Train.fit (Optim.adam 1e-3) recipe.Loss (epochs passes >> batchSize size >> settings.Plan) network training key
 
-    let watch = Stopwatch.StartNew()
-
-    let epochs =
-        [
-            for epoch in 1..passes do
-                let start = watch.Elapsed.TotalSeconds
-                let shuffled = training |> Dataset.shuffle (key.Fold("order").Fold epoch)
-                let steps = training.Count / size
-                let mutable total = 0.0
-
-                for x, _ in shuffled |> Dataset.batch size |> Seq.truncate steps do
-                    total <- total + trainer.Step(x, x)
-
-                let loss = total / float steps
-                let seconds = watch.Elapsed.TotalSeconds - start
-                printfn $"epoch {epoch}/{passes}   loss {loss:F4}   {seconds:F1} s"
-
-                {
-                    Number = epoch
-                    Loss = loss
-                    Metrics = []
-                    ValidationLoss = None
-                    ValidationMetrics = []
-                    Seconds = seconds
-                    Steps = steps
-                    Examples = steps * size
-                }
-        ]
-
-    let seconds = watch.Elapsed.TotalSeconds
-    let parameters = trainer.Parameters, trainer.State
+    let parameters = run.Parameters, run.State
 
     // As in training: what is drawn at random is drawn here, too.
     let measured =
@@ -105,11 +75,11 @@ let private train recipe (settings: Settings) =
                 "batchSize", Number(float size)
                 "epochs", Number(float passes)
             ]
-        Epochs = epochs
+        Epochs = run.Epochs
         Test = [ recipe.Measure, measured ]
-        Steps = trainer.Steps
-        StepSeconds = seconds
-        Ending = Finished
+        Steps = run.Steps
+        StepSeconds = run.StepSeconds
+        Ending = run.Ending
     }
 
 let private dense units =

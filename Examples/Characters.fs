@@ -2,7 +2,6 @@
 module Functional.Examples.Characters
 
 open System
-open System.Diagnostics
 open System.IO
 open System.Text
 open Functional
@@ -124,23 +123,18 @@ let private train recipe (settings: Settings) =
         Trainer(recipe.Optimiser, loss, network, key.Fold "network", [], Shape.Of [ length ])
 
     let order = key.Fold "order"
-    let watch = Stopwatch.StartNew()
-    let mutable total = 0.0
 
-    for step in 1..steps do
+    let batch step =
         let starts =
             order
-                .Fold(step)
+                .Fold(step + 1)
                 .Integers(Shape.Of [ recipe.BatchSize ], 0L, int64 (corpus.Training.Length - length - 1))
                 .ToArray<int64>()
             |> Array.map int
 
-        total <- total + trainer.Step(windows corpus.Training length starts)
+        windows corpus.Training length starts
 
-        if step % (max 1 (steps / 4)) = 0 then
-            printfn $"step {step}/{steps}   loss {total / float step:F4}   {watch.Elapsed.TotalSeconds:F1} s"
-
-    let seconds = watch.Elapsed.TotalSeconds
+    let sitting = Stepwise.train settings trainer steps 4 batch
     let parameters = trainer.Parameters, trainer.State
 
     // Window after window of the validation text: from each character but a window's last, the next.
@@ -178,9 +172,9 @@ let private train recipe (settings: Settings) =
             ]
         Epochs = []
         Test = [ "nats", nats ]
-        Steps = steps
-        StepSeconds = seconds
-        Ending = Finished
+        Steps = sitting.Steps
+        StepSeconds = sitting.Seconds
+        Ending = sitting.Ending
     }
 
 let private longShortTerm =

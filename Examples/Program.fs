@@ -60,7 +60,7 @@ let private options =
         "--json", "FILE", "writes the results there", (fun value settings -> Some { settings with Json = Some value })
         "--checkpoint",
         "FILE",
-        "writes training there after each epoch and on Ctrl-C, and goes on from it where it is",
+        "writes training there as it goes and on Ctrl-C, and goes on from it where it is",
         (fun value settings ->
             Some
                 { settings with
@@ -68,14 +68,10 @@ let private options =
                 })
     ]
 
-/// Those that train with `Train.fit`; the others write their loop themselves.
+/// All but those that train several networks, which one file cannot hold.
 let private resumable =
-    MnistMlp.experiments
-    @ MnistRows.experiments
-    @ CifarNetworks.experiments
-    @ California.experiments
-    @ Spam.experiments
-    |> List.map _.Name
+    let several = Translate.experiments |> List.map _.Name
+    experiments |> List.map _.Name |> List.except several
 
 let private augmentable = String.concat ", " CifarNetworks.augmentable
 

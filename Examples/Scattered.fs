@@ -2,7 +2,6 @@
 module Functional.Examples.Scattered
 
 open System
-open System.Diagnostics
 open Functional
 open type Functional.Layers
 
@@ -95,19 +94,10 @@ let private train (settings: Settings) =
         else
             900 * defaultArg settings.Epochs 1
 
-    let watch = Stopwatch.StartNew()
-    let mutable total = 0.0
+    let batch step =
+        canvases digits.TrainImages digits.TrainLabels 64 64 4 16 (key.Fold("canvas").Fold(step + 1))
 
-    for step in 1..steps do
-        let x, y =
-            canvases digits.TrainImages digits.TrainLabels 64 64 4 16 (key.Fold("canvas").Fold step)
-
-        total <- total + trainer.Step(x, y)
-
-        if step % (max 1 (steps / 5)) = 0 then
-            printfn $"step {step}/{steps}   loss {total / float step:F4}   {watch.Elapsed.TotalSeconds:F1} s"
-
-    let seconds = watch.Elapsed.TotalSeconds
+    let sitting = Stepwise.train settings trainer steps 5 batch
     let parameters = trainer.Parameters, trainer.State
 
     let measure height width count digitsEach =
@@ -152,9 +142,9 @@ let private train (settings: Settings) =
             ]
         Epochs = []
         Test = [ "iou", small; "iouLarge", large ]
-        Steps = steps
-        StepSeconds = seconds
-        Ending = Finished
+        Steps = sitting.Steps
+        StepSeconds = sitting.Seconds
+        Ending = sitting.Ending
     }
 
 let experiments =

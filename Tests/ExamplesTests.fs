@@ -73,7 +73,7 @@ let tests =
                 refused [ "mnist-adam"; "--epochs" ] [ "--epochs needs a value" ]
                 refused [ "mnist-adam"; "--epochs"; "0" ] [ "'0'" ]
                 refused [ "mnist-adam"; "--threads"; "two" ] [ "'two'" ]
-                refused [ "airline"; "--checkpoint"; "file" ] [ "california"; "'airline'" ]
+                refused [ "translate"; "--checkpoint"; "file" ] [ "airline"; "california"; "'translate'" ]
                 refused [ "mnist-adam"; "--augment" ] [ "cifar-vgg"; "'mnist-adam'" ])
 
             testCase "what is not a number is null in the results" (fun () ->
@@ -199,6 +199,27 @@ let tests =
             | null
             | "" -> ptestCase "a run writes its results ($FUNCTIONAL_DATA is not set)" ignore
             | _ ->
+                testCase "a run in two sittings ends with the results of one" (fun () ->
+                    inFolder (fun folder ->
+                        let results name arguments =
+                            let path = Path.Combine(folder, "run.json")
+                            let code, _, complaint = run ([ name; "--json"; path ] @ arguments)
+                            Expect.equal code 0 $"exit code; {complaint}"
+                            use json = JsonDocument.Parse(File.ReadAllText path)
+                            json.RootElement.GetProperty("test").GetRawText()
+
+                        for name, first, second in
+                            [
+                                "airline", [ "--small" ], [ "--epochs"; "1" ]
+                                "autoencoder", [ "--small"; "--epochs"; "1" ], [ "--small"; "--epochs"; "2" ]
+                            ] do
+                            let saved = [ "--checkpoint"; Path.Combine(folder, name) ]
+                            let short = results name (first @ saved)
+                            let whole = results name (second @ saved)
+                            Expect.equal whole (results name second) $"{name}, in one sitting"
+                            Expect.equal (results name (second @ saved)) whole $"{name}, with nothing left to do"
+                            Expect.notEqual whole short $"{name}, of the first sitting alone"))
+
                 testCase "a run writes its results" (fun () ->
                     inFolder (fun folder ->
                         let path = Path.Combine(folder, "run.json")
