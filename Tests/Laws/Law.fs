@@ -90,10 +90,13 @@ module Law =
             else
                 None)
 
+    /// So many cases, unless the command line asks for another number.
+    let countOr count = defaultArg asked count
+
     /// Sizes from 1 to 6: shapes of up to three axes of up to seven elements.
     let config count =
         { FsCheckConfig.defaultConfig with
-            maxTest = defaultArg asked count
+            maxTest = countOr count
             startSize = 1
             endSize = 6
         }

@@ -270,7 +270,7 @@ let tests =
         [
             testPropertyWithConfig
                 { FsCheckConfig.defaultConfig with
-                    maxTest = 60
+                    maxTest = Law.countOr 60
                     startSize = 1
                     endSize = 30
                 }
