@@ -2,10 +2,27 @@
 module Functional.Tests.ReadmeTests
 
 open System.IO
+open System.Text.RegularExpressions
 open Expecto
+open Functional
+open type Functional.Layers
 
 let private read (path: string) =
     File.ReadAllText(Path.Combine(Sources.root, path)).Replace("\r\n", "\n")
+
+/// What follows a beginning in a text, up to the end of its block.
+let private block (text: string) (beginning: string) =
+    let from = text.IndexOf beginning
+    Expect.isGreaterThan from 0 $"the README has {beginning}"
+    text.Substring(from, text.IndexOf("```", from) - from).TrimEnd()
+
+let private message f =
+    try
+        f ()
+        failtest "it must be refused"
+    with
+    | :? ShapeException as error -> error.Message
+    | :? Functional.Verification.GradCheckException as error -> error.Message
 
 [<Tests>]
 let tests =
@@ -40,4 +57,38 @@ let tests =
 
                 for line in block.Split '\n' do
                     Expect.stringContains source (line.Trim()) "the source")
+
+            testCase "its mistake in shapes is told so" (fun () ->
+                let withoutLines text =
+                    Regex.Replace(text, @"\([\w.]+:\d+\)", "(line)")
+
+                let told =
+                    message (fun () ->
+                        input [ 16; 28; 28 ] >=> maxPool 2 >=> reshape [ 16; 14; 14 ] >=> dense 10
+                        |> ignore)
+
+                Expect.equal
+                    (withoutLines told)
+                    (withoutLines (block (read "README.md") "shape error at"))
+                    "the message")
+
+            testCase "its check of derivatives finds what it says" (fun () ->
+                let readme = read "README.md"
+
+                let swish =
+                    customVjp (fun x -> x * x.Sigmoid()) (fun x _ g -> g * x.Sigmoid() * (1.0 + x))
+
+                let check () =
+                    GradCheck.layer [ 3; 8; 8 ] (conv (4, 3) >=> batchNorm () >=> tanh)
+                    GradCheck.run (fun x -> swish x[0]) [ [ 2; 3 ] ]
+
+                let source = read "Tests/ReadmeTests.fs"
+
+                for line in (block readme "let swish").Split '\n' do
+                    Expect.stringContains source line "the lines"
+
+                // The last digits of the differences are the machine's.
+                let lines = (message check).Split '\n'
+                Expect.stringContains readme (String.concat "\n" lines[1..]) "where it is wrong"
+                Expect.stringContains readme (lines[0].Substring(0, 90)) "and how")
         ]
