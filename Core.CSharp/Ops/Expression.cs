@@ -24,6 +24,10 @@ internal sealed unsafe class Expression : IEquatable<Expression>
     private readonly Term[] _terms;
     private readonly int[] _outputs;
     private readonly int _hash;
+    private Op? _op;
+
+    // By the inputs whose cotangents are wanted; null where they take more than one loop.
+    private ConcurrentDictionary<UInt128, Plan?>? _pullbacks;
 
     // One of the two, made when it is needed.
     private FusedLoop<float>? _single;
@@ -40,46 +44,46 @@ internal sealed unsafe class Expression : IEquatable<Expression>
         foreach (var dtype in inputs) hash.Add(dtype);
         foreach (var term in terms)
         {
-            hash.Add(term.Op.Name);
+            hash.Add(term.Body.GetType());
             foreach (var operand in term.Operands) hash.Add(operand);
         }
         foreach (var output in outputs) hash.Add(output);
         _hash = hash.ToHashCode();
-        Op = new()
-        {
-            Name = "fused",
-            Shape = x => Array.ConvertAll(_outputs, o => new Spec(DTypeOf(o), x[0].Shape)),
-            Forward = new Forward.Into(Run),
-            Vjp = (x, y, g, i) => _inputs[i].IsFloat() ? Fusing.Apply(t => Pullback(t, [i]), [.. x, .. g])[0] : null,
-            VjpInto = (x, _, g, dx) =>
-            {
-                var needed = Enumerable.Range(0, dx.Length).Where(i => dx[i] is not null).ToArray();
-                var contributions = Fusing.Apply(t => Pullback(t, needed), [.. x, .. g]);
-                for (var i = 0; i < needed.Length; i++) dx[needed[i]]!.Add(Op!, contributions[i]);
-            },
-            Jvp = (x, _, dx) =>
-            {
-                var moving = Enumerable.Range(0, dx.Length).Where(i => dx[i] is not null).ToArray();
-                return Fusing.Apply(t => Diff.Jvp(Along(t[..x.Length], moving), [.. moving.Select(i => t[i])], t[x.Length..]).Tangent, [.. x, .. moving.Select(i => dx[i]!)]);
-            },
-            Reads = Reads.Inputs,
-            Batching = Batching.Whole,
-            Sample = _ => throw new InvalidOperationException("fused: an expression has no stated domain. Check it on inputs of your own with GradCheck."),
-        };
     }
 
     /// <summary>The operation: the inputs, which share a shape, to the outputs.</summary>
-    internal Op Op { get; }
+    internal Op Op => _op ??= MakeOp();
+
+    /// <summary>The number of outputs.</summary>
+    internal int Count => _outputs.Length;
 
     /// <summary>The expression of these terms; the same one as before where they are alike, with its derivatives and compiled loops.</summary>
     internal static Expression Of(DType lane, DType[] inputs, Term[] terms, int[] outputs)
     {
-        if (Known.Count >= MostKnown) Known.Clear();
         var expression = new Expression(lane, inputs, terms, outputs);
+        if (Known.TryGetValue(expression, out var known)) return known;
+        if (Known.Count >= MostKnown) Known.Clear();
         return Known.GetOrAdd(expression, expression);
     }
 
     private DType DTypeOf(int value) => value < _inputs.Length ? _inputs[value] : _terms[value - _inputs.Length].DType;
+
+    private Op MakeOp() => new()
+    {
+        Name = "fused",
+        Shape = x => Array.ConvertAll(_outputs, o => new Spec(DTypeOf(o), x[0].Shape)),
+        Forward = new Forward.Into(Run),
+        Vjp = (x, y, g, i) => _inputs[i].IsFloat() ? Fusing.Apply(t => Pullback(t, [i]), [.. x, .. g])[0] : null,
+        VjpInto = PullbackInto,
+        Jvp = (x, _, dx) =>
+        {
+            var moving = Enumerable.Range(0, dx.Length).Where(i => dx[i] is not null).ToArray();
+            return Fusing.Apply(t => Diff.Jvp(Along(t[..x.Length], moving), [.. moving.Select(i => t[i])], t[x.Length..]).Tangent, [.. x, .. moving.Select(i => dx[i]!)]);
+        },
+        Reads = Reads.Inputs,
+        Batching = Batching.Whole,
+        Sample = _ => throw new InvalidOperationException("fused: an expression has no stated domain. Check it on inputs of your own with GradCheck."),
+    };
 
     // ---- values ----
 
@@ -104,7 +108,28 @@ internal sealed unsafe class Expression : IEquatable<Expression>
     private Tensor[] Pullback(Tensor[] xg, int[] needed) =>
         Diff.Vjp(Along(xg[.._inputs.Length], needed), [.. needed.Select(i => xg[i])]).Pullback(xg[_inputs.Length..]);
 
-    private void Run(Tensor[] x, Tensor[] y)
+    private void PullbackInto(Tensor[] x, Tensor[] y, Tensor[] g, Slot?[] dx)
+    {
+        var mask = UInt128.Zero;
+        for (var i = 0; i < dx.Length; i++)
+            if (dx[i] is not null) mask |= UInt128.One << i;
+        Tensor[] xg = [.. x, .. g];
+        var pullbacks = _pullbacks ??= new();
+        if (!pullbacks.TryGetValue(mask, out var plan))
+            pullbacks[mask] = plan = Fusing.PlanOf(t => Pullback(t, Needed()), xg);
+        Slot[] slots = [.. dx.OfType<Slot>()];
+        if (plan is not null) plan.Run(Op, xg, slots);
+        else
+        {
+            var contributions = Fusing.Apply(t => Pullback(t, Needed()), xg);
+            for (var i = 0; i < slots.Length; i++) slots[i].Add(Op, contributions[i]);
+        }
+
+        int[] Needed() => [.. Enumerable.Range(0, dx.Length).Where(i => dx[i] is not null)];
+    }
+
+    /// <summary>Writes the outputs of plain inputs to contiguous memory.</summary>
+    internal void Run(Tensor[] x, Tensor[] y)
     {
         if (_lane == DType.Float32) Run(ref _single, x, y);
         else Run(ref _double, x, y);

@@ -62,8 +62,10 @@ namespace Functional.Ops
             /// <summary>No fewer than the operations that lead here from what is known.</summary>
             internal int Weight { get; init; }
 
-            // The number in the expression that is being put together.
-            internal int Index { get; set; } = -1;
+            // Where it stands in the graph that was put together last.
+            internal Graph? Graph { get; set; }
+
+            internal int Index { get; set; }
         }
 
         private sealed class Pending(Fusing level, Tensor blank, Node node) : Traced(blank)
@@ -108,6 +110,9 @@ namespace Functional.Ops
 
         private Tensor? _blank;
 
+        // Whether anything was computed before f returned.
+        private bool _computed;
+
         private static Node Known(Tensor value) => new(value.DType, value.Shape, value.DType, null, null, []) { Value = value };
 
         private Tensor StandIn(Node node)
@@ -139,11 +144,12 @@ namespace Functional.Ops
                     return [StandIn(new(spec.DType, spec.Shape, lane, op, body, operands) { Weight = 1 + Weigh(operands) })];
                 }
             }
+            _computed = true;
             return Array.ConvertAll(op.Apply(Array.ConvertAll(x, Force)), t => StandIn(Known(t)));
         }
 
         // The operations that an operation of these operands waits for; they are computed where they are too many for a loop.
-        private static int Weigh(Node[] operands)
+        private int Weigh(Node[] operands)
         {
             // Those on several paths count as often, until that makes a difference.
             var weight = 0;
@@ -153,6 +159,7 @@ namespace Functional.Ops
             var seen = new HashSet<Node>();
             foreach (var operand in operands) Visit(operand);
             if (seen.Count < MostTerms) return seen.Count;
+            _computed = true;
             Compute(operands);
             return 0;
 
@@ -181,7 +188,11 @@ namespace Functional.Ops
         {
             if (PendingNode(t) is not { } node) return Known(t);
             // Booleans of the other width have lanes of the other width: they go through memory.
-            if (node.Value is null && node.Lane != lane) Compute(node.Lane, [node]);
+            if (node.Value is null && node.Lane != lane)
+            {
+                _computed = true;
+                Compute(node.Lane, [node]);
+            }
             return node;
         }
 
@@ -193,51 +204,127 @@ namespace Functional.Ops
         // The values of nodes of one shape and lane, as one expression of what is known.
         private static void Compute(DType lane, Node[] roots)
         {
-            var (inputs, order, known) = (new List<Node>(), new List<Node>(), new List<Node>());
-            foreach (var root in roots) Visit(root);
-            if (roots.Length > 1 && (inputs.Count > Kernels.FusedLoop<float>.MostInputs || order.Count > 2 * MostTerms))
-            {
-                Forget();
+            var graph = new Graph(roots);
+            if (roots.Length > 1 && graph.IsLarge)
                 foreach (var root in roots) Compute(lane, [root]);
-                return;
-            }
-            var x = inputs.ConvertAll(n => n.Value!).ToArray();
-            if (order.Count == 1) order[0].Value = order[0].Op!.Call(Array.ConvertAll(order[0].Operands, o => o.Value!));
+            else if (graph.Order is [var only]) only.Value = only.Op!.Call(Array.ConvertAll(only.Operands, o => o.Value!));
             else
             {
-                for (var i = 0; i < order.Count; i++) order[i].Index = inputs.Count + i;
-                var terms = order.ConvertAll(n => new Term(n.Op!, n.Body!, Array.ConvertAll(n.Operands, o => o.Index), n.DType)).ToArray();
-                var expression = Expression.Of(lane, inputs.ConvertAll(n => n.DType).ToArray(), terms, Array.ConvertAll(roots, r => r.Index));
-                var y = expression.Op.Apply(x);
+                var y = graph.Express(lane, roots).Op.Apply(graph.Inputs.ConvertAll(n => n.Value!).ToArray());
                 for (var i = 0; i < roots.Length; i++) roots[i].Value = y[i];
             }
-            Forget();
+        }
 
-            void Forget()
+        /// <summary>What some values are made of: what is known, and the operations in an order in which they can run.</summary>
+        private sealed class Graph
+        {
+            internal List<Node> Inputs { get; } = [];
+
+            internal List<Node> Order { get; } = [];
+
+            internal Graph(Node[] roots)
             {
-                foreach (var node in known) node.Index = -1;
-                foreach (var node in order) node.Index = -1;
+                foreach (var root in roots) Visit(root);
             }
 
-            void Visit(Node node)
+            internal bool IsLarge => Inputs.Count > Kernels.FusedLoop<float>.MostInputs || Order.Count > 2 * MostTerms;
+
+            private void Visit(Node node)
             {
-                if (node.Index >= 0) return;
+                if (node.Graph == this) return;
                 if (node.Value is { } value)
                 {
-                    // A tensor that is closed over comes anew each time it is used.
-                    node.Index = inputs.FindIndex(n => ReferenceEquals(n.Value, value));
-                    if (node.Index < 0)
+                    // A tensor that is closed over comes as another node each time it is used.
+                    var index = Inputs.FindIndex(n => ReferenceEquals(n.Value, value));
+                    if (index < 0)
                     {
-                        node.Index = inputs.Count;
-                        inputs.Add(node);
+                        index = Inputs.Count;
+                        Inputs.Add(node);
                     }
-                    known.Add(node);
+                    Place(node, index);
                     return;
                 }
                 foreach (var operand in node.Operands) Visit(operand);
-                node.Index = order.Count;
-                order.Add(node);
+                Place(node, Order.Count);
+                Order.Add(node);
             }
+
+            private void Place(Node node, int index) => (node.Graph, node.Index) = (this, index);
+
+            /// <summary>The number of a value in an expression, inputs first.</summary>
+            private int IndexOf(Node node) => node.Value is null ? Inputs.Count + node.Index : node.Index;
+
+            internal Expression Express(DType lane, Node[] roots) => Expression.Of(lane, Inputs.ConvertAll(n => n.DType).ToArray(),
+                Order.ConvertAll(n => new Term(n.Op!, n.Body!, Array.ConvertAll(n.Operands, IndexOf), n.DType)).ToArray(), Array.ConvertAll(roots, IndexOf));
+        }
+
+        // ---- functions that are one expression ----
+
+        /// <summary>What f makes of x as one expression for arguments of any one shape; null where there is more in f than one loop.</summary>
+        internal static Plan? PlanOf(Func<Tensor[], Tensor[]> f, Tensor[] x)
+        {
+            var level = new Fusing();
+            // Tensors of their own, so that one that is two arguments stays two.
+            var arguments = Array.ConvertAll(x, t => t.View(t.Shape, t.Strides, t.Offset));
+            var results = Array.ConvertAll(level.Run(f, arguments), t => level.PendingNode(t) ?? Known(t));
+            var roots = results.Where(n => n.Value is null).Distinct().ToArray();
+            var graph = new Graph(roots);
+            if (level._computed || graph.IsLarge || Array.Exists(roots, r => r.Lane != roots[0].Lane)) return null;
+            var values = new List<Tensor>(arguments);
+            var inputs = graph.Inputs.ConvertAll(n => Position(n.Value!));
+            var direct = Array.ConvertAll(results, n => n.Value is { } value ? Position(value) : -1);
+            if (inputs.Contains(-1) || results.Where((n, i) => n.Value is not null && direct[i] < 0).Any()) return null;
+            for (var i = 0; i < results.Length; i++)
+                if (direct[i] < 0) direct[i] = values.Count + Array.IndexOf(roots, results[i]);
+            var constants = values.GetRange(x.Length, values.Count - x.Length).ConvertAll(c => c.View(Shape.Scalar, [], c.Offset));
+            // They outlive the differentiation in which they were made.
+            foreach (var constant in constants) constant.PromoteTo(null);
+            return new(roots.Length > 0 ? graph.Express(roots[0].Lane, roots) : null, [.. inputs], direct, [.. constants]);
+
+            // The place of a value among arguments and constants, to which it is added; -1 where it is neither.
+            int Position(Tensor value)
+            {
+                var at = values.FindIndex(v => ReferenceEquals(v, value));
+                if (at >= 0) return at;
+                if (value.Trace is not null || value.Block is null || Array.Exists(value.Strides, s => s != 0)) return -1;
+                values.Add(value);
+                return values.Count - 1;
+            }
+        }
+    }
+
+    /// <summary>A function as an expression of its arguments and some numbers. Inputs of the expression and results of the function are places in the list
+    /// of arguments, constants and the expression's outputs.</summary>
+    internal sealed class Plan(Expression? expression, int[] inputs, int[] results, Tensor[] constants)
+    {
+        /// <summary>Puts the results for plain arguments of one shape into slots, each as a contribution of <paramref name="op"/>.</summary>
+        internal void Run(Op op, Tensor[] arguments, Slot[] slots)
+        {
+            var shape = arguments[0].Shape;
+            var known = arguments.Length + constants.Length;
+            var outputs = new Tensor[expression?.Count ?? 0];
+            var added = new List<(Slot Slot, Tensor Contribution)>();
+            for (var i = 0; i < results.Length; i++)
+            {
+                if (results[i] < known) slots[i].Add(op, Value(results[i]));
+                else if (outputs[results[i] - known] is { } shared) added.Add((slots[i], shared));
+                else
+                {
+                    var memory = slots[i].Open(out var accumulate);
+                    if (accumulate) added.Add((slots[i], memory = Tensor.Allocate(memory.DType, shape)));
+                    outputs[results[i] - known] = memory;
+                }
+            }
+            expression?.Run(Array.ConvertAll(inputs, Value), outputs);
+            foreach (var (slot, contribution) in added)
+            {
+                // Memory that a slot owns must not be another's as well.
+                var memory = slot.Open(out var accumulate);
+                if (accumulate) Pointwise.Accumulate(contribution, memory);
+                else Pointwise.Copy(contribution, memory);
+            }
+
+            Tensor Value(int at) => at < arguments.Length ? arguments[at] : constants[at - arguments.Length].View(shape, new nint[shape.Rank], constants[at - arguments.Length].Offset);
         }
     }
 }

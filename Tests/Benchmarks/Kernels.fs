@@ -59,6 +59,42 @@ type Elementwise() =
     [<Benchmark>]
     member _.Softmax() = a.Softmax 1
 
+/// Elementwise formulas on a million floats, operation by operation and as one loop.
+[<MemoryDiagnoser>]
+type Fusion() =
+    let x = (Key.OfSeed 1L).Normal(Shape.Of [ 1024; 1024 ])
+    let w = (Key.OfSeed 2L).Normal(Shape.Of [ 1024; 1024 ])
+    let row = (Key.OfSeed 3L).Normal(Shape.Of [ 1024 ])
+
+    let affine (x: Tensor) (w: Tensor) (b: Tensor) = (x * w + b).Relu()
+
+    let gelu (x: Tensor) =
+        0.5 * x * (1.0 + (0.7978845608 * (x + 0.044715 * x * x * x)).Tanh())
+
+    let fusedAffine = Diff.Fuse(System.Func<_, _, _, _> affine)
+    let fusedGelu = Diff.Fuse(System.Func<Tensor, Tensor> gelu)
+
+    let gradient (f: Tensor -> Tensor) =
+        Diff.Grad(System.Func<Tensor, Tensor>(fun x -> (f x).Sum())).Invoke x
+
+    [<Benchmark>]
+    member _.ReluOfProductAndRow() = affine x w row
+
+    [<Benchmark>]
+    member _.ReluOfProductAndRowFused() = fusedAffine.Invoke(x, w, row)
+
+    [<Benchmark>]
+    member _.GeluByHand() = gelu x
+
+    [<Benchmark>]
+    member _.GeluByHandFused() = fusedGelu.Invoke x
+
+    [<Benchmark>]
+    member _.GeluGradient() = gradient gelu
+
+    [<Benchmark>]
+    member _.GeluGradientFused() = gradient fusedGelu.Invoke
+
 /// One taped operation, forward and backward.
 [<MemoryDiagnoser>]
 type Overhead() =

@@ -211,6 +211,38 @@ let private elementwise =
         traffic "relu backward 16M" 2.0 1.0 (fun () -> backward (Registry.Named "relu") [| large 1 |])
     ]
 
+/// A gelu written out in nine operations.
+let private gelu (x: Tensor) =
+    0.5 * x * (1.0 + (0.7978845608 * (x + 0.044715 * x * x * x)).Tanh())
+
+/// A function as it is, as one loop, and the pass back through either.
+let private fusion =
+    let row name read written (f: Tensor[] -> Tensor) inputs =
+        let fused = Diff.Fuse(fun x -> [| f x |])
+
+        let forward (f: Tensor[] -> Tensor) () =
+            let x: Tensor[] = inputs ()
+            composed (fun () -> f x)
+
+        let back (f: Tensor[] -> Tensor) () =
+            let x: Tensor[] = inputs ()
+            let struct (y, pullback) = Diff.Vjp((fun x -> [| f x |]), x)
+            let g = [| y[0].Square() |]
+            composed (fun () -> pullback.Invoke(g)[0])
+
+        let fused x = (fused.Invoke x)[0]
+
+        [
+            traffic name read written (forward f)
+            traffic $"{name}, fused" read written (forward fused)
+            traffic $"{name} backward" (read + 1.0) read (back f)
+            traffic $"{name} backward, fused" (read + 1.0) read (back fused)
+        ]
+
+    row "relu(x·w + b) 16M" 2.0 1.0 (fun x -> (x[0] * x[1] + x[2]).Relu()) (fun () ->
+        [| large 1; large 2; normal 3 [ columns ] |])
+    @ row "gelu by hand 16M" 1.0 1.0 (fun x -> gelu x[0]) (fun () -> [| large 1 |])
+
 let private reductions =
     [
         for axes in [ [ 0 ]; [ 1 ]; [ 0; 1 ] ] do
@@ -324,6 +356,7 @@ let private kernels =
     products
     @ convolutions
     @ elementwise
+    @ fusion
     @ reductions
     @ rowwise
     @ pooling

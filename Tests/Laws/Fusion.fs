@@ -206,6 +206,18 @@ let tests =
                     (by (fun w -> (x * w).Exp()) scale)
                     (by (fun w -> Diff.Fuse(Func<Tensor, Tensor>(fun x -> (x * w).Exp())).Invoke x) scale))
 
+            testCase "an argument that comes twice, and goes elsewhere, too" (fun () ->
+                let x = normal 9L [ 5; 19 ]
+
+                let both (f: Func<Tensor, Tensor, Tensor>) =
+                    Diff.Grad(Func<Tensor, Tensor>(fun x -> (f.Invoke(x, x) * x + f.Invoke(x + 1.0, x)).Sum())).Invoke
+                        x
+
+                let f = Func<Tensor, Tensor, Tensor>(fun x y -> x.Sigmoid() * y + x)
+                close "gradient" (both f) (both (Diff.Fuse f))
+                let sum = Func<Tensor, Tensor, Tensor>(fun x y -> x + y + y)
+                close "gradient that is the cotangent" (both sum) (both (Diff.Fuse sum)))
+
             testCase "elements cannot be read inside, and the message says what to do" (fun () ->
                 let f =
                     Diff.Fuse(Func<Tensor, Tensor>(fun x -> if x.Sum().ToDouble() > 0.0 then x else -x))

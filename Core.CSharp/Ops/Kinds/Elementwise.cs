@@ -219,7 +219,8 @@ internal static class Elementwise
 
     /// <summary>g·s, and 0 where g is 0</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static Vector512<T> Chained<T>(Vector512<T> g, Vector512<T> s) => Vector512.AndNot(g * s, Vector512.Equals(g, Vector512<T>.Zero));
+    internal static Vector512<T> Chained<T>(Vector512<T> g, Vector512<T> s) =>
+        Vector512.ConditionalSelect(Vector512.Equals(g, Vector512<T>.Zero), Vector512<T>.Zero, g * s);
 
     /// <summary>g·s, and 0 where g is 0</summary>
     internal readonly struct ChainedF : IMap2
@@ -232,7 +233,7 @@ internal static class Elementwise
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> g, Vector512<T> s) where T : unmanaged, INumber<T> =>
-            Vector512.AndNot(g * s, Vector512.Equals(g, Vector512<T>.Zero) | Vector512.Equals(s, Vector512<T>.Zero));
+            Vector512.ConditionalSelect(Vector512.Equals(g, Vector512<T>.Zero) | Vector512.Equals(s, Vector512<T>.Zero), Vector512<T>.Zero, g * s);
     }
 
     /// <summary>g·f′(v)</summary>
