@@ -422,6 +422,44 @@ let ahead =
                     Expect.equal one 1 "on the thread that trains"
                     Expect.isGreaterThan several 1 "and on another")
 
+            testCase "the next batch is made while the step runs" (fun () ->
+                // The step waits for it; were it made after the step, the wait would be in vain.
+                let begun = Array.init 6 (fun _ -> new Threading.ManualResetEventSlim())
+                let number = ref 0
+                let waited = ResizeArray()
+
+                let announced: Augmentation =
+                    fun _ x y ->
+                        begun[number.Value].Set()
+                        number.Value <- number.Value + 1
+                        Threading.Thread.Sleep 1
+                        x, y
+
+                let step = ref 0
+
+                let waiting =
+                    lambda (
+                        "waiting",
+                        fun x ->
+                            if not x.IsMeta then
+                                step.Value <- step.Value + 1
+
+                                if step.Value < begun.Length then
+                                    waited.Add(begun[step.Value].Wait(TimeSpan.FromSeconds 20.0))
+
+                            x
+                    )
+
+                onThreads 2 (fun () ->
+                    fit
+                        (Optim.sgd 0.1)
+                        (epochs 1 >> batchSize 10 >> augment announced)
+                        (input [ 2 ] >=> waiting >=> dense 2)
+                        (rings 60)
+                    |> ignore)
+
+                Expect.equal (List.ofSeq waited) [ for _ in 1..5 -> true ] "begun during the step before")
+
             testCase "memory of the data's own stays, that of a batch goes back" (fun () ->
                 // The same tensors in every batch, made in scopes of this thread.
                 let scoped =
