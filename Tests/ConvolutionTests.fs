@@ -64,7 +64,7 @@ let private cases =
                     Inputs = inputs
                     Outputs = outputs
                 })
-            [ 2, 1, 1; 3, 1, 0; 2, 2, 2; 1, 3, 3; 3, 2, 1; 4, 3, 5 ]
+            [ 2, 1, 1; 2, 1, 0; 3, 1, 0; 2, 2, 2; 1, 3, 3; 3, 2, 1; 4, 3, 5 ]
             |> List.map (fun (stride, dilation, pad) ->
                 { image [ 9; 34 ] with
                     Stride = stride
@@ -79,6 +79,18 @@ let private cases =
                     Outputs = 2 * groups
                 })
             [
+                // Windows of one tap, some way apart.
+                { image [ 9; 35 ] with
+                    Kernel = [ 1; 1 ]
+                    Stride = 2
+                    Pad = 0
+                    Inputs = 7
+                }
+                { image [ 5; 8 ] with
+                    Kernel = [ 1; 3 ]
+                    Stride = 3
+                    Inputs = 18
+                }
                 // Depthwise.
                 { image [ 8; 20 ] with
                     Groups = 6
@@ -103,6 +115,20 @@ let private cases =
                     Outputs = 4
                 }
             ]
+            // Enough channels for minimal filtering: whole tiles and cut ones, several images in a block and several blocks in an image.
+            [
+                2, 32, 32, [ 8; 8 ], 1
+                1, 33, 40, [ 13; 12 ], 0
+                1, 32, 37, [ 9; 10 ], 2
+                1, 32, 32, [ 18; 16 ], 1
+            ]
+            |> List.map (fun (batch, inputs, outputs, sizes, pad) ->
+                { image sizes with
+                    Batch = batch
+                    Inputs = inputs
+                    Outputs = outputs
+                    Pad = pad
+                })
         ]
 
 let private text case =
@@ -182,15 +208,41 @@ let tests =
                         for case in cases -> testCase $"{dtype.Text()}: {text case}" (fun () -> agrees dtype case)
                 ]
 
+            testList
+                "by minimal filtering"
+                [
+                    for dtype in [ DType.Float32; DType.Float64 ] do
+                        let x, w = draw 10 dtype [ 3; 40; 9; 12 ], draw 11 dtype [ 36; 40; 3; 3 ]
+                        let window = Window(Padding = 1)
+
+                        testCase $"{dtype.Text()}: bias and relu come last" (fun () ->
+                            let b = draw 12 dtype [ 36 ]
+
+                            let expected = (Tensor.Convolution(x, w, null, window) + b.Reshape(36, 1, 1)).Relu()
+
+                            let actual = Convolutions.Convolve(window, Activation.Relu).Call(x, w, b)
+                            near "relu(x ⋆ w + b)" dtype 9.0 (expected.ToDoubles()) (actual.ToDoubles()))
+
+                        testCase $"{dtype.Text()}: contributions to one gradient add up" (fun () ->
+                            let gradients (f: Tensor -> Tensor -> Tensor) =
+                                let struct (_, all) =
+                                    Diff.ValueAndGrad((fun (t: Tensor[]) -> (f t[0] t[1]).Square().Sum()), x, w)
+
+                                all |> Array.map (fun t -> t.ToDoubles())
+
+                            let convolve (x: Tensor) w = Tensor.Convolution(x, w, null, window)
+                            let once = gradients convolve
+                            let twice = gradients (fun x w -> convolve x w + convolve x w)
+
+                            for i in 0..1 do
+                                near $"gradient {i}" dtype 4000.0 (Array.map ((*) 4.0) once[i]) twice[i])
+                ]
+
             testSequenced
             <| testCase "one thread gives the bits of many" (fun () ->
-                let x, w =
-                    draw 4 DType.Float32 [ 3; 8; 33; 47 ], draw 5 DType.Float32 [ 20; 8; 3; 3 ]
-
-                let window = Window(Padding = 1, Stride = 2)
                 let before = Workers.Count
 
-                let run threads =
+                let run x w window threads =
                     Workers.Count <- threads
 
                     let struct (value, pullback) =
@@ -200,7 +252,13 @@ let tests =
                     |> Array.map (fun t -> t.ToArray<float32>())
 
                 try
-                    Expect.equal (run 3) (run 1) "outputs and gradients"
+                    for x, w, window in
+                        [
+                            [ 3; 8; 33; 47 ], [ 20; 8; 3; 3 ], Window(Padding = 1, Stride = 2)
+                            [ 5; 32; 20; 17 ], [ 36; 32; 3; 3 ], Window(Padding = 1)
+                        ] do
+                        let run = run (draw 4 DType.Float32 x) (draw 5 DType.Float32 w) window
+                        Expect.equal (run 3) (run 1) "outputs and gradients"
                 finally
                     Workers.Count <- before)
 

@@ -140,6 +140,22 @@ let private convolutions =
                                 |])
     }
 
+/// Enough channels for minimal filtering.
+let private filtered =
+    seq {
+        for inputs, outputs, height, width, pad in [ 32, 32, 8, 8, 1; 33, 47, 9, 12, 1; 40, 32, 30, 21, 0 ] do
+            for dtype in dtypes do
+                applied
+                    $"convolution 2x{inputs}x{height}x{width} {dtype} to {outputs}, pad {pad}"
+                    (Convolutions.Convolve(Window(Padding = Padding.op_Implicit (pad: int)), Activation.Relu))
+                    (fun () ->
+                        [|
+                            uniform dtype 1 [ 2; inputs; height; width ]
+                            uniform dtype 2 [ outputs; inputs; 3; 3 ]
+                            uniform dtype 3 [ outputs ]
+                        |])
+    }
+
 let private pools =
     seq {
         for width in [ 2; 5; 15; 16; 17; 31; 32; 33; 40 ] do
@@ -254,6 +270,7 @@ let private groups: (string * seq<Case>) list =
         yield "products of many sizes", products
         yield "large products", packedProducts
         yield "convolutions of many widths", convolutions
+        yield "convolutions by minimal filtering", filtered
         yield "pools of many widths", pools
         yield "attention of many lengths", attentions
         yield "copies in other orders", copies

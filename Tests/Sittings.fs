@@ -80,10 +80,15 @@ let fingerprint (run: Run) =
     writer.Flush()
     Convert.ToHexString(SHA256.HashData(stream.ToArray())).Substring(0, 16)
 
+[<DllImport("libc", EntryPoint = "signal")>]
+extern nativeint private setSignal(int signal, nativeint handler)
+
 /// One sitting: goes on from a file, tells each step as it is done, and at the end the fingerprint.
 let sit (argv: string[]) =
     match argv with
     | [| path; every; threads |] ->
+        // A program that a shell started in the background inherits that Ctrl-C is ignored; this one must hear it.
+        setSignal (2, 0n) |> ignore
         Threads.Count <- int threads
         let before = ref 0
 

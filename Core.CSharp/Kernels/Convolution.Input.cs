@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace Functional.Kernels;
 
@@ -57,48 +58,89 @@ internal static unsafe partial class Convolution<T>
             lattice.Axes[Banded].Origin = from - Reach(axes[Banded]);
             nint row = axes[2].Input, plane = row * axes[1].Input;
             var (source, target) = (Sizes.Target, Sizes.Source);
-            var buffer = (T*)Scratch.Get((Sizes.Outputs * lattice.Channel + Slack(lattice)
-                + Correlation<T>.StageSize(lattice.Axes[1].Count, lattice.Axes[2].Count, lattice.Row)) * sizeof(T));
+            // Every other column of a row comes from another phase: they meet in a place of their own.
+            var paired = axes[2].Stride == 2 && Banded != 2;
+            nint columns = paired ? Sizes.Inputs * lattice.Axes[0].Count * lattice.Axes[1].Count * row : 0;
+            var staged = Correlation<T>.StageSize(lattice.Axes[1].Count, lattice.Axes[2].Count, lattice.Row);
+            var buffer = (T*)Scratch.Get((Sizes.Outputs * lattice.Channel + Slack(lattice) + staged + columns) * sizeof(T));
             var stage = buffer + Sizes.Outputs * lattice.Channel + Slack(lattice);
-            var steps = (plane * axes[0].Stride, row * axes[1].Stride);
             var panels = new Panels(Sizes.Inputs, Height);
             for (var group = 0; group < Sizes.Groups; group++)
             {
                 var y = Y + ((nint)image * Sizes.Groups + group) * Sizes.Outputs * source;
                 lattice.Fill(y, source, Sizes.Outputs, buffer);
                 var ahead = Next(image, Sizes.Batch, Images, Bands, y, Sizes.Groups * Sizes.Outputs * source, Correlation<T>.TileCount(target, panels) * Sizes.Groups);
-                foreach (var phase in Phases)
+                var x = X + ((nint)image * Sizes.Groups + group) * Sizes.Inputs * target;
+                for (var number = 0; number < Phases.Length; number += axes[2].Stride)
                 {
-                    var (d, h, w) = (new PhaseAxis(axes[0], phase.D), new PhaseAxis(axes[1], phase.H), new PhaseAxis(axes[2], phase.W));
+                    // Phases that differ along the last axis alone.
+                    var (d, h) = (new PhaseAxis(axes[0], Phases[number].D), new PhaseAxis(axes[1], Phases[number].H));
                     var (d0, d1) = Within(0, d, from);
                     var (h0, h1) = Within(1, h, from);
-                    var (w0, w1) = Within(2, w, from);
-                    if (d0 > d1 || h0 > h1 || w0 > w1) continue;
-                    new Correlation<T>
+                    if (d0 > d1 || h0 > h1) continue;
+                    var corner = x + d.Input(axes[0], d0) * plane + h.Input(axes[1], h0) * row;
+                    T* even = stage + staged, odd = even;
+                    for (var v = 0; v < axes[2].Stride; v++)
                     {
-                        Ahead = &ahead,
-                        Buffer = buffer + (d0 - Reach(axes[0]) - lattice.Axes[0].Origin) * lattice.Plane + (h0 - Reach(axes[1]) - lattice.Axes[1].Origin) * lattice.Row
-                            + (w0 - Reach(axes[2]) - lattice.Axes[2].Origin),
-                        Stage = stage,
-                        Table = Tables + phase.Table,
-                        Depth = phase.Depth,
-                        Weights = Weights + phase.Weights + group * Sizes.Inputs * (nint)phase.Depth,
-                        Panels = panels,
-                        Planes = d1 - d0 + 1,
-                        Rows = h1 - h0 + 1,
-                        Columns = w1 - w0 + 1,
-                        BufferPlane = lattice.Plane,
-                        BufferRow = lattice.Row,
-                        Target = X + ((nint)image * Sizes.Groups + group) * Sizes.Inputs * target
-                            + d.Input(axes[0], d0) * plane + h.Input(axes[1], h0) * row + w.Input(axes[2], w0),
-                        TargetChannel = target,
-                        TargetPlane = steps.Item1,
-                        TargetRow = steps.Item2,
-                        TargetElement = axes[2].Stride,
-                        Accumulate = Accumulate,
-                    }.Run();
+                        var phase = Phases[number + v];
+                        var w = new PhaseAxis(axes[2], phase.W);
+                        var (w0, w1) = Within(2, w, from);
+                        if (w0 > w1) continue;
+                        var correlation = new Correlation<T>
+                        {
+                            Ahead = &ahead,
+                            Buffer = buffer + (d0 - Reach(axes[0]) - lattice.Axes[0].Origin) * lattice.Plane + (h0 - Reach(axes[1]) - lattice.Axes[1].Origin) * lattice.Row
+                                + (w0 - Reach(axes[2]) - lattice.Axes[2].Origin),
+                            Stage = stage,
+                            Table = Tables + phase.Table,
+                            Depth = phase.Depth,
+                            Weights = Weights + phase.Weights + group * Sizes.Inputs * (nint)phase.Depth,
+                            Panels = panels,
+                            Planes = d1 - d0 + 1,
+                            Rows = h1 - h0 + 1,
+                            Columns = w1 - w0 + 1,
+                            BufferPlane = lattice.Plane,
+                            BufferRow = lattice.Row,
+                            Target = corner + w.Input(axes[2], w0),
+                            TargetChannel = target,
+                            TargetPlane = plane * axes[0].Stride,
+                            TargetRow = row * axes[1].Stride,
+                            TargetElement = axes[2].Stride,
+                            Accumulate = Accumulate,
+                        };
+                        if (paired)
+                        {
+                            // The even columns first: there is one of them more where their number is odd.
+                            var first = w.Input(axes[2], w0) == 0;
+                            var size = (nint)correlation.Planes * correlation.Rows * correlation.Columns;
+                            correlation.Target = first ? even : even + Sizes.Inputs * (nint)correlation.Planes * correlation.Rows * ((axes[2].Input + 1) / 2);
+                            if (!first) odd = correlation.Target;
+                            correlation.TargetChannel = size;
+                            correlation.TargetRow = correlation.Columns;
+                            correlation.TargetPlane = (nint)correlation.Rows * correlation.Columns;
+                            correlation.TargetElement = 1;
+                            correlation.Accumulate = false;
+                        }
+                        correlation.Run();
+                    }
+                    if (paired) Merge(even, odd, (d1 - d0 + 1, h1 - h0 + 1), corner, (target, plane * axes[0].Stride, row * axes[1].Stride));
                 }
             }
+        }
+
+        /// <summary>Rows of even and of odd columns, channel by channel, become whole rows of the image.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private readonly void Merge(T* even, T* odd, (nint Planes, nint Rows) count, T* corner, (nint Channel, nint Plane, nint Row) step)
+        {
+            nint columns = Sizes.Axes[2].Input, more = (columns + 1) / 2;
+            for (nint c = 0; c < Sizes.Inputs; c++)
+                for (nint d = 0; d < count.Planes; d++)
+                    for (nint h = 0; h < count.Rows; h++)
+                    {
+                        Lattice.MergeRow(even, odd, corner + c * step.Channel + d * step.Plane + h * step.Row, columns, Accumulate);
+                        even += more;
+                        odd += columns - more;
+                    }
         }
 
         /// <summary>The phase's J along an axis that fall into the band.</summary>

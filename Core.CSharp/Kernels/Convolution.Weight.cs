@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace Functional.Kernels;
 
@@ -137,13 +138,13 @@ internal static unsafe partial class Convolution<T>
         }
     }
 
-    /// <summary>The part of an image with its borders that a band of windows reads, channels last. Where a row of taps would not fill a vector the grid is stacked:
+    /// <summary>The part of an image with its borders that a band of windows reads, channels last. Stacked, for rows of taps that would not fill a vector:
     /// its rows are those of the output, and a pixel holds the channels of all its column's taps.</summary>
-    private struct ImageGrid
+    internal struct ImageGrid
     {
         internal int D, H, W;
 
-        /// <summary>Elements of a pixel.</summary>
+        /// <summary>Elements from pixel to pixel.</summary>
         internal nint Pixel;
 
         internal bool Stacked;
@@ -151,21 +152,30 @@ internal static unsafe partial class Convolution<T>
         private readonly WindowAxis _d, _h, _w;
         private readonly int _channels;
 
-        internal ImageGrid(in WindowAxis d, in WindowAxis h, in WindowAxis w, int channels)
+        internal ImageGrid(in WindowAxis d, in WindowAxis h, in WindowAxis w, int channels, bool stacked)
         {
             (_d, _h, _w, _channels) = (d, h, w, channels);
             (_origin0, _origin1, _origin2) = (-d.Before, -h.Before, -w.Before);
-            Stacked = h.Kernel > 1 && w.Dilation == 1 && w.Kernel * channels <= Emitter<T>.Lanes;
+            Stacked = stacked;
             (D, H, W) = (Extent(d), Stacked ? h.Output : Extent(h), Extent(w));
             Pixel = Stacked ? (nint)h.Kernel * channels : channels;
         }
 
         internal readonly nint Size => (nint)D * H * W * Pixel;
 
-        /// <summary>Rows from one output to the next.</summary>
-        internal readonly int StrideH => Stacked ? 1 : _h.Stride;
+        /// <summary>Planes from one output to the next.</summary>
+        internal readonly int StrideD => Step(_d);
 
-        private static int Extent(in WindowAxis axis) => (axis.Output - 1) * axis.Stride + (axis.Kernel - 1) * axis.Dilation + 1;
+        /// <summary>Rows from one output to the next.</summary>
+        internal readonly int StrideH => Stacked ? 1 : Step(_h);
+
+        /// <summary>Columns from one output to the next.</summary>
+        internal readonly int StrideW => Step(_w);
+
+        // Windows of one tap read nothing between them.
+        private static int Step(in WindowAxis axis) => axis.Kernel == 1 ? 1 : axis.Stride;
+
+        private static int Extent(in WindowAxis axis) => axis.Kernel == 1 ? axis.Output : (axis.Output - 1) * axis.Stride + (axis.Kernel - 1) * axis.Dilation + 1;
 
         internal void Shift(int axis, int by)
         {
@@ -174,6 +184,9 @@ internal static unsafe partial class Convolution<T>
             else _origin2 += by;
         }
 
+        // From one element of the grid to the next, in elements of the image.
+        private static int Between(in WindowAxis axis) => axis.Kernel == 1 ? axis.Stride : 1;
+
         /// <summary>target[d, h, w, …] = source[c, d, h, w], zero outside the image.</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         internal readonly void Fill(T* source, nint channel, T* target)
@@ -181,9 +194,9 @@ internal static unsafe partial class Convolution<T>
             for (var d = 0; d < D; d++)
                 for (var h = 0; h < H; h++)
                 {
-                    if (!Stacked) Row(source, channel, d + _origin0, h + _origin1, target);
+                    if (!Stacked) Row(source, channel, d * Between(_d) + _origin0, h * Between(_h) + _origin1, target);
                     for (var t = 0; t < _h.Kernel && Stacked; t++)
-                        Row(source, channel, d + _origin0, h * _h.Stride + t * _h.Dilation + _origin1, target + t * _channels);
+                        Row(source, channel, d * Between(_d) + _origin0, h * _h.Stride + t * _h.Dilation + _origin1, target + t * _channels);
                     target += W * Pixel;
                 }
         }
@@ -191,23 +204,43 @@ internal static unsafe partial class Convolution<T>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private readonly void Row(T* source, nint channel, int i0, int i1, T* target)
         {
+            var between = Between(_w);
             var inside = (uint)i0 < (uint)_d.Input && (uint)i1 < (uint)_h.Input;
-            var from = inside ? Math.Clamp(-_origin2, 0, W) : W;
-            var to = inside ? Math.Max(from, Math.Clamp(_w.Input - _origin2, 0, W)) : W;
+            var from = inside ? Math.Clamp((between - 1 - _origin2) / between, 0, W) : W;
+            var to = inside && _w.Input > _origin2 ? Math.Max(from, Math.Min((_w.Input - 1 - _origin2) / between + 1, W)) : from;
             Clear(target, 0, from);
             var row = source + ((nint)i0 * _h.Input + i1) * _w.Input + _origin2;
-            // A handful of channels is not worth a transposition in registers.
-            for (nint c = 0; c < _channels && _channels <= 4; c++)
-                for (nint w = from; w < to; w++)
-                    target[w * Pixel + c] = row[c * channel + w];
-            for (nint w = from; w < to && _channels > 4; w += Transposition.Tile)
-                Transposition.Strip(Math.Min(Transposition.Tile, to - w), _channels, row + w, channel, target + w * Pixel, Pixel);
+            if (_channels <= 4)
+                // A handful of channels is not worth a transposition in registers.
+                for (nint c = 0; c < _channels; c++)
+                    for (nint w = from; w < to; w++)
+                        target[w * Pixel + c] = row[c * channel + w * between];
+            else if (between == 1)
+                for (nint w = from; w < to; w += Transposition.Tile)
+                    Transposition.Strip(Math.Min(Transposition.Tile, to - w), _channels, row + w, channel, target + w * Pixel, Pixel);
+            else Sparse(row, channel, between, from, to, target);
             Clear(target, to, W);
+        }
+
+        /// <summary>Every so many elements of a row: they are brought together, then turned.</summary>
+        private readonly void Sparse(T* row, nint channel, nint between, nint from, nint to, T* target)
+        {
+            const int most = Transposition.Tile;
+            T* together = stackalloc T[most * most];
+            for (var w = from; w < to; w += most)
+                for (nint c = 0; c < _channels; c += most)
+                {
+                    nint count = Math.Min(most, to - w), channels = Math.Min(most, _channels - c);
+                    for (nint i = 0; i < channels; i++) Lattice.TakeRow(row + (c + i) * channel + w * between, between, together + i * most, count);
+                    Transposition.Strip(count, channels, together, most, target + w * Pixel + c, Pixel);
+                }
         }
 
         private readonly void Clear(T* target, nint from, nint to)
         {
-            if (Pixel == _channels) new Span<T>(target + from * Pixel, (int)((to - from) * Pixel)).Clear();
+            if (Pixel % Vector512<T>.Count == 0)
+                for (var i = from * Pixel; i < to * Pixel; i += Vector512<T>.Count) Vector512<T>.Zero.Store(target + i);
+            else if (Pixel == _channels) new Span<T>(target + from * Pixel, (int)((to - from) * Pixel)).Clear();
             else
                 for (var w = from; w < to; w++)
                     for (nint c = 0; c < _channels; c++)
@@ -219,7 +252,8 @@ internal static unsafe partial class Convolution<T>
     {
         var axes = sizes.Axes;
         axes[banded].Output = length;
-        return new ImageGrid(axes[0], axes[1], axes[2], sizes.Inputs);
+        var stacked = axes[1].Kernel > 1 && axes[2].Dilation == 1 && axes[2].Kernel * sizes.Inputs <= Emitter<T>.Lanes;
+        return new ImageGrid(axes[0], axes[1], axes[2], sizes.Inputs, stacked);
     }
 
     /// <summary>w (+)= the adjoint of w ↦ x ⋆ w at y.</summary>
@@ -249,7 +283,7 @@ internal static unsafe partial class Convolution<T>
         {
             var (i, j, k) = (p / v.Output / h.Output, p / v.Output % h.Output, p % v.Output);
             if (job.Banded == 2) (i, j, k) = (0, 0, p);
-            job.Table[p] = ((i * d.Stride * grid.H + j * grid.StrideH) * grid.W + k * v.Stride) * grid.Pixel * sizeof(T);
+            job.Table[p] = ((i * grid.StrideD * grid.H + j * grid.StrideH) * grid.W + k * grid.StrideW) * grid.Pixel * sizeof(T);
         }
         Each(job.Blocks * job.Parts, sizes.Work, ref job);
         var finish = new FinishJob { Sizes = sizes, Sums = job.Sums, W = w, Blocks = job.Blocks, Stacked = grid.Stacked, Accumulate = accumulate };

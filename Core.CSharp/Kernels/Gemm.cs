@@ -144,6 +144,14 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         }
     }
 
+    /// <summary>C[m, n] (+)= A[m, k]·B[k, n] on the calling thread alone, both read where they are; B has unit column stride.</summary>
+    internal static void RunHere(nint m, nint n, nint k, T* a, nint aRow, nint aColumn, T* b, nint bRow, T* c, nint cRow, bool accumulate)
+    {
+        var problem = new Problem { M = m, N = n, K = k, A = a, B = b, C = c, ARow = aRow, AColumn = aColumn, BRow = bRow, BColumn = 1, CRow = cRow, Accumulate = accumulate };
+        if (MicroKernels<T>.Available && k > 0) Direct(problem, 0, m, 0, n);
+        else RunPortable(problem);
+    }
+
     // ---- the same B many times: packed once, by whom it is used from several threads ----
 
     /// <summary>Elements that <see cref="Pack"/> needs.</summary>

@@ -126,7 +126,7 @@ internal struct Lattice
 
     /// <summary>target[i] = source[i·stride]</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static unsafe void TakeRow<T>(T* source, nint stride, T* target, nint n) where T : unmanaged
+    internal static unsafe void TakeRow<T>(T* source, nint stride, T* target, nint n) where T : unmanaged
     {
         nint i = 0;
         if (stride == 2 && sizeof(T) == 4 && Avx512F.IsSupported)
@@ -141,5 +141,36 @@ internal struct Lattice
             }
         }
         for (; i < n; i++) target[i] = source[i * stride];
+    }
+
+    /// <summary>target[2i] (+)= even[i], target[2i + 1] (+)= odd[i]: the adjoint of taking every other element.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static unsafe void MergeRow<T>(T* even, T* odd, T* target, nint n, bool accumulate) where T : unmanaged, INumber<T>
+    {
+        nint i = 0;
+        if (sizeof(T) == 4 && Avx512F.IsSupported)
+        {
+            var low = Vector512.Create(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            var high = low + Vector512.Create(8);
+            for (; i < n; i += 32)
+            {
+                var left = n - i;
+                var (a, b) = (Lanes.Load((int*)(even + i / 2), Math.Min(16, (left + 1) / 2)), Lanes.Load((int*)(odd + i / 2), Math.Min(16, left / 2)));
+                Put(Avx512F.PermuteVar16x32x2(a, low, b).As<int, T>(), target + i, Math.Min(16, left), accumulate);
+                if (left > 16) Put(Avx512F.PermuteVar16x32x2(a, high, b).As<int, T>(), target + i + 16, Math.Min(16, left - 16), accumulate);
+            }
+        }
+        for (; i < n; i++)
+        {
+            var v = (i & 1) == 0 ? even[i / 2] : odd[i / 2];
+            target[i] = accumulate ? target[i] + v : v;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static unsafe void Put<T>(Vector512<T> v, T* target, nint n, bool accumulate) where T : unmanaged
+    {
+        if (accumulate) v += Lanes.Load(target, n);
+        Lanes.Store(v, target, n);
     }
 }

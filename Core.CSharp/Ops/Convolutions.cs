@@ -252,7 +252,10 @@ namespace Functional.Ops
         private static void Forward<T>(Window window, Activation activation, Tensor[] input, Tensor y) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
             var (x, w, b) = (Pointwise.Contiguous(input[0]), Pointwise.Contiguous(input[1]), input.Length > 2 ? Pointwise.Contiguous(input[2]) : null);
-            Convolution<T>.Forward(Sizes("convolution", window, x, w), x.Pointer<T>(), w.Pointer<T>(), b is null ? null : b.Pointer<T>(), y.Pointer<T>(), activation == Activation.Relu);
+            var (sizes, relu) = (Sizes("convolution", window, x, w), activation == Activation.Relu);
+            var bias = b is null ? null : b.Pointer<T>();
+            if (Winograd<T>.Serves(sizes)) Winograd<T>.Forward(sizes, x.Pointer<T>(), w.Pointer<T>(), bias, y.Pointer<T>(), relu);
+            else Convolution<T>.Forward(sizes, x.Pointer<T>(), w.Pointer<T>(), bias, y.Pointer<T>(), relu);
             GC.KeepAlive(x);
             GC.KeepAlive(w);
             GC.KeepAlive(b);
@@ -273,7 +276,9 @@ namespace Functional.Ops
         private static void Input<T>(Window window, Tensor y, Tensor w, Tensor x, bool accumulate) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
             (y, w) = (Pointwise.Contiguous(y), Pointwise.Contiguous(w));
-            Convolution<T>.Input(Sizes("convolutionTransposed", window, x, w), y.Pointer<T>(), w.Pointer<T>(), x.Pointer<T>(), accumulate);
+            var sizes = Sizes("convolutionTransposed", window, x, w);
+            if (Winograd<T>.Serves(sizes)) Winograd<T>.Input(sizes, y.Pointer<T>(), w.Pointer<T>(), x.Pointer<T>(), accumulate);
+            else Convolution<T>.Input(sizes, y.Pointer<T>(), w.Pointer<T>(), x.Pointer<T>(), accumulate);
             GC.KeepAlive(y);
             GC.KeepAlive(w);
         }
@@ -287,7 +292,9 @@ namespace Functional.Ops
         private static void Weight<T>(Window window, Tensor x, Tensor y, Tensor w, bool accumulate) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
             (x, y) = (Pointwise.Contiguous(x), Pointwise.Contiguous(y));
-            Convolution<T>.Weight(Sizes("convolutionWeight", window, x, w), x.Pointer<T>(), y.Pointer<T>(), w.Pointer<T>(), accumulate);
+            var sizes = Sizes("convolutionWeight", window, x, w);
+            if (Winograd<T>.Serves(sizes)) Winograd<T>.Weight(sizes, x.Pointer<T>(), y.Pointer<T>(), w.Pointer<T>(), accumulate);
+            else Convolution<T>.Weight(sizes, x.Pointer<T>(), y.Pointer<T>(), w.Pointer<T>(), accumulate);
             GC.KeepAlive(x);
             GC.KeepAlive(y);
         }
