@@ -493,7 +493,7 @@ let tests =
 
             testPropertyWithConfig
                 { FsCheckConfig.defaultConfig with
-                    maxTest = 60
+                    maxTest = Laws.Law.countOr 60
                 }
                 "what is declared is what is made and what comes out"
                 (Prop.forAll compositions (fun choices ->
@@ -515,7 +515,7 @@ let tests =
 
             testPropertyWithConfig
                 { FsCheckConfig.defaultConfig with
-                    maxTest = 40
+                    maxTest = Laws.Law.countOr 40
                 }
                 "the gradient of a composed network agrees with differences"
                 (Prop.forAll compositions (fun choices ->
@@ -649,7 +649,7 @@ let tests =
 
             testPropertyWithConfig
                 { FsCheckConfig.defaultConfig with
-                    maxTest = 20
+                    maxTest = Laws.Law.countOr 20
                 }
                 "in inference a batch norm goes into the convolution before it, and nothing else changes"
                 (fun (seed: int) ->
