@@ -211,23 +211,22 @@ let private einsum (a: Attributes) (x: Plain[]) =
             | -1 -> None
             | i -> Some t.Shape[i])
 
-    let all = indices (Array.map size letters)
-
-    let product (index: int[]) =
-        let value letter = index[Array.IndexOf(letters, letter)]
-
-        Seq.zip terms x
-        |> Seq.fold (fun p (term, t) -> p * at t (term |> Seq.map value |> Array.ofSeq)) 1.0
+    // What the output does not name is summed over.
+    let summed = letters |> Array.filter (output.Contains >> not)
+    let all = indices (Array.map size summed)
 
     [|
         make (output |> Seq.map size |> Array.ofSeq) (fun place ->
-            all
-            |> Array.filter (fun index ->
-                output
-                |> Seq.indexed
-                |> Seq.forall (fun (i, letter) -> index[Array.IndexOf(letters, letter)] = place[i]))
-            |> Array.map product
-            |> sum)
+            let product (index: int[]) =
+                let value letter =
+                    match output.IndexOf(letter: char) with
+                    | -1 -> index[Array.IndexOf(summed, letter)]
+                    | i -> place[i]
+
+                Seq.zip terms x
+                |> Seq.fold (fun p (term, t) -> p * at t (term |> Seq.map value |> Array.ofSeq)) 1.0
+
+            all |> Array.map product |> sum)
     |]
 
 let private resize (a: Attributes) (x: Plain[]) =
