@@ -58,13 +58,6 @@ internal static unsafe class CrossEntropy
             Accumulate = accumulate,
         });
 
-    private static T LogSumExp<T>(T* x, nint n) where T : unmanaged, IBinaryFloatingPointIeee754<T>
-    {
-        T m = Reductions.FoldStretch(x, n, default(Reductions.MaxFold));
-        if (!T.IsFinite(m)) return m;
-        return m + T.CreateTruncating(Math.Log(Reductions.SumStretch(x, n, m, default(Reductions.ShiftedExp))));
-    }
-
     private struct ForwardLabels<T, TLabel> : Rowwise.IItems
         where T : unmanaged, IBinaryFloatingPointIeee754<T> where TLabel : unmanaged, IBinaryInteger<TLabel>
     {
@@ -79,7 +72,7 @@ internal static unsafe class CrossEntropy
             for (nint r = first; r < end; r++)
             {
                 T* x = X + r * N;
-                T lse = LogSumExp(x, N);
+                T lse = Rowwise.LogSumExp(x, N);
                 Lse[r] = lse;
                 ulong label = ulong.CreateTruncating(Labels[r]);
                 if (label >= (ulong)N) Loss[r] = T.Zero;
@@ -133,7 +126,7 @@ internal static unsafe class CrossEntropy
             for (nint r = first; r < end; r++)
             {
                 T* x = X + r * N;
-                Lse[r] = LogSumExp(x, N);
+                Lse[r] = Rowwise.LogSumExp(x, N);
                 Loss[r] = T.CreateTruncating(Expected(x, Target + r * N, N, Lse[r], 1 - Smoothing, Smoothing / N));
             }
         }

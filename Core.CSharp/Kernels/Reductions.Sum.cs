@@ -41,7 +41,12 @@ internal static unsafe partial class Reductions
     /// </summary>
     public static void LogSumExp<T>(in Reduced r, T* x, T* max, T* y) where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
-        nint outputs = r.Kept.Count;
+        nint outputs = r.Kept.Count, n = r.Gone.Count;
+        if (outputs >= 8 && n > 0 && r.Kept.Rank == 1 && r.Gone.Rank == 1 && r.Gone.Stride(0, 0) == 1)
+        {
+            Rowwise.LogSumExp(outputs, n, r.Kept.Stride(0, 0), x, y);
+            return;
+        }
         Max(in r, x, max);
         Loops.Map1(outputs, max, max, false, default(FiniteOrZero));
         SumOf(in r, x, max, y, false, 1, default(ShiftedExp));

@@ -67,6 +67,27 @@ internal static unsafe partial class VectorMath
         return Scale(V.One + ExpMinus1Reduced(r), n, t);
     }
 
+    /// <summary>
+    /// Thirteen operations instead of seventeen: ln2 in one piece is wrong by 3e-9·x, a twentieth of what rounding x may cost;
+    /// eʳ = 1 + r + r²/2 + r³·P(r) by Horner's rule, 0.2 ½ulp.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static V ExpOfNegative(V x)
+    {
+        // max returns its second operand for NaN
+        x = MaxNative(Create(-104.5f), x);
+        var t = FusedMultiplyAdd(x, Create(Log2EF), Create(MagicF));
+        var n = t - Create(MagicF);
+        var r = FusedMultiplyAdd(n, Create(-0.693147182f), x);
+        var p = Create(0.00139261771f);
+        p = FusedMultiplyAdd(p, r, Create(0.00836317427f));
+        p = FusedMultiplyAdd(p, r, Create(0.0416665561f));
+        p = FusedMultiplyAdd(p, r, Create(0.166665778f));
+        p = FusedMultiplyAdd(p, r, Create(0.5f));
+        p = FusedMultiplyAdd(p, r, V.One);
+        return Scale(FusedMultiplyAdd(p, r, V.One), n, t);
+    }
+
     /// <summary>eˣ/2 for x ≥ 0, which does not overflow before sinh and cosh do.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static V HalfExp(V x)

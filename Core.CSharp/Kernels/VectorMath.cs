@@ -16,6 +16,11 @@ internal static partial class VectorMath
     public static Vector512<T> Exp<T>(Vector512<T> x) =>
         typeof(T) == typeof(float) ? Exp(x.As<T, float>()).As<float, T>() : Exp(x.As<T, double>()).As<double, T>();
 
+    /// <summary><c>eˣ</c> for x ≤ 0 that is itself a rounded difference: cheaper, for it need not be more precise than that; 0 for −∞, NaN for NaN.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<T> ExpOfNegative<T>(Vector512<T> x) =>
+        typeof(T) == typeof(float) ? ExpOfNegative(x.As<T, float>()).As<float, T>() : Exp(x.As<T, double>()).As<double, T>();
+
     /// <summary><c>eˣ − 1</c>, exact to rounding near 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<T> Expm1<T>(Vector512<T> x) =>
