@@ -12,6 +12,42 @@ let tests =
     testList
         "tensors"
         [
+            testCase "rows of a result that is written around the caches have the bits of a row alone" (fun () ->
+                let x = Key.OfSeed(3L).Normal(Shape.Of [ 4200; 1040 ])
+
+                let g = Key.OfSeed(4L).Normal(Shape.Of [ 4200; 1040 ])
+
+                let softmaxGradient (x: Tensor) (g: Tensor) =
+                    let struct (_, pullback) = Diff.Vjp((fun (x: Tensor[]) -> [| x[0].Softmax 1 |]), [| x |])
+                    pullback.Invoke([| g |])[0]
+
+                for name, rows in
+                    [
+                        "softmax", (fun (x: Tensor) _ -> x.Softmax 1)
+                        "logSoftmax", (fun x _ -> x.LogSoftmax 1)
+                        "layerNorm", (fun x _ -> x.LayerNorm(null, null))
+                        "softmax's gradient", softmaxGradient
+                    ] do
+                    let all = rows x g
+
+                    for i in [ 0; 1; 2099; 4199 ] do
+                        let row (t: Tensor) = t.Slice(0, i, i + 1)
+
+                        Expect.equal
+                            ((rows (row x) (row g)).ToDoubles())
+                            ((row all).ToDoubles())
+                            $"{name}, row {i} of {x.Shape}")
+
+            testCase "a large matrix turns block by block into what a small one turns into" (fun () ->
+                let x = Key.OfSeed(5L).Normal(Shape.Of [ 4112; 1030 ])
+                let turned = Pointwise.Contiguous x.T
+
+                for i in [ 0; 15; 255; 256; 1023; 1024; 1029 ] do
+                    Expect.equal
+                        (turned.Slice(0, i, i + 1).ToDoubles())
+                        (x.Slice(1, i, i + 1).ToDoubles())
+                        $"row {i} of {turned.Shape}")
+
             testCase "ten million tenths add up" (fun () ->
                 let x = Tensor.full [ 10_000_000 ] 0.1
                 let exact = 10_000_000.0 * float 0.1f

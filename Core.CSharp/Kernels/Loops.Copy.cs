@@ -20,6 +20,11 @@ internal static unsafe partial class Loops
         }
         if (g.Rank >= 2 && g.Stride(1, 0) == 1 && TileAxis(in g, 0, out int axis))
         {
+            if (g.Rank == 2 && Transposition.InBlocks(g.Size(1), y, g.Stride(1, 1)))
+            {
+                Transposition.Blocks(g.Size(1), g.Size(0), x, g.Stride(0, 0), y, g.Stride(1, 1));
+                return;
+            }
             var tile = new TransposeTile<T> { X = x, Y = y, Columns = g.Size(0), StrideX = g.Stride(0, 0), StrideY = g.Stride(1, axis) };
             Tiles(in g, axis, ref tile);
             return;

@@ -23,16 +23,20 @@ internal static unsafe partial class Normalisation<T>
         public readonly void Run(nint first, nint end)
         {
             if (first == end) return;
+            var share = 1.0 / N;
             var sum = Mean == null ? 0 : RowSum(X + first * N, N);
             for (var row = first; row < end; row++)
             {
                 T* x = X + row * N, y = Y + row * N, next = row + 1 < end ? x + N : x;
-                var mean = T.CreateTruncating(sum / N);
-                var scale = T.CreateTruncating(1 / Math.Sqrt(RowSquares(x, N, mean) / N + Epsilon));
+                // the mean in two pieces: beside a small deviation the rounding of one would be seen
+                sum *= share;
+                var mean = T.CreateTruncating(sum);
+                var rest = T.CreateTruncating(sum - double.CreateTruncating(mean));
+                var scale = T.CreateTruncating(1 / Math.Sqrt(RowSquares(x, N, mean, rest) * share + Epsilon));
                 if (Mean != null) Mean[row] = mean;
                 Scale[row] = scale;
                 if (Mean == null) next = null;
-                sum = Streamed ? Apply<Streaming.Around>(x, y, Gain, Bias, N, mean, scale, next) : Apply<Streaming.Through>(x, y, Gain, Bias, N, mean, scale, next);
+                sum = Streamed ? Apply<Streaming.Around>(x, y, Gain, Bias, N, mean, rest, scale, next) : Apply<Streaming.Through>(x, y, Gain, Bias, N, mean, rest, scale, next);
             }
             if (Streamed) Streaming.Finish();
         }
@@ -46,7 +50,7 @@ internal static unsafe partial class Normalisation<T>
     {
         internal nint Count, N, Step;
         internal T* X, Gain, G, Mean, Scale, Dx, Sums;
-        internal bool Accumulate;
+        internal bool Accumulate, Streamed;
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public readonly void Run(int chunk)
@@ -61,8 +65,11 @@ internal static unsafe partial class Normalisation<T>
                 if (Dx == null) continue;
                 // Without a mean nothing is taken out along it.
                 var along = Mean == null ? T.Zero : T.CreateTruncating(a / N);
-                Spread(x, g, Gain, N, mean, scale, along, T.CreateTruncating(b / N), Dx + row * N, Accumulate);
+                var across = T.CreateTruncating(b / N);
+                if (Streamed) Spread<Streaming.Around>(x, g, Gain, N, mean, scale, along, across, Dx + row * N, Accumulate);
+                else Spread<Streaming.Through>(x, g, Gain, N, mean, scale, along, across, Dx + row * N, Accumulate);
             }
+            if (Streamed) Streaming.Finish();
         }
     }
 
@@ -77,7 +84,7 @@ internal static unsafe partial class Normalisation<T>
         blocks = Math.Max(1, (rows + step - 1) / step);
         var memory = SharedScratch.Rent(blocks * 2 * n * sizeof(T));
         var sums = (T*)memory.Pointer;
-        var job = new RowsBackwardJob { Count = rows, N = n, Step = step, X = x, Gain = gain, G = g, Mean = mean, Scale = scale, Dx = dx, Sums = sums, Accumulate = accumulate };
+        var job = new RowsBackwardJob { Count = rows, N = n, Step = step, X = x, Gain = gain, G = g, Mean = mean, Scale = scale, Dx = dx, Sums = sums, Accumulate = accumulate, Streamed = dx != null && !accumulate && Streaming.Pays(dx, rows, n * sizeof(T)) };
         if (rows * n < Loops.Chunk / 4)
             for (var block = 0; block < blocks; block++) job.Run(block);
         else Workers.For((int)blocks, ref job);
@@ -116,11 +123,11 @@ internal static unsafe partial class Normalisation<T>
         return Reductions.Total(total);
     }
 
-    /// <summary>Σ (x − m)²; asks for the row after it.</summary>
+    /// <summary>Σ (x − m)² for m = mean + rest; asks for the row after it.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static double RowSquares(T* x, nint n, T mean)
+    private static double RowSquares(T* x, nint n, T mean, T rest)
     {
-        var m = Vector512.Create(mean);
+        var (m, e) = (Vector512.Create(mean), Vector512.Create(rest));
         var total = Vector512<double>.Zero;
         for (nint from = 0; from < n;)
         {
@@ -136,8 +143,8 @@ internal static unsafe partial class Normalisation<T>
                     Sse.Prefetch0(ahead + 2 * Width);
                     Sse.Prefetch0(ahead + 3 * Width);
                 }
-                var (p, q) = (Vector512.Load(x + from) - m, Vector512.Load(x + from + Width) - m);
-                var (r, s) = (Vector512.Load(x + from + 2 * Width) - m, Vector512.Load(x + from + 3 * Width) - m);
+                var (p, q) = (Vector512.Load(x + from) - m - e, Vector512.Load(x + from + Width) - m - e);
+                var (r, s) = (Vector512.Load(x + from + 2 * Width) - m - e, Vector512.Load(x + from + 3 * Width) - m - e);
                 a = Fma(p, p, a);
                 b = Fma(q, q, b);
                 c = Fma(r, r, c);
@@ -145,7 +152,7 @@ internal static unsafe partial class Normalisation<T>
             }
             for (; from < to; from += Width)
             {
-                var p = At(x, from, to) - m;
+                var p = At(x, from, to) - m - e;
                 if (to - from < Width) p &= First<T>(to - from);
                 a = Fma(p, p, a);
             }
@@ -154,11 +161,11 @@ internal static unsafe partial class Normalisation<T>
         return Reductions.Total(total);
     }
 
-    /// <summary>y = (x − m)·r·gain + bias; Σ next, unless there is none.</summary>
+    /// <summary>y = (x − m)·r·gain + bias for m = mean + rest; Σ next, unless there is none.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static double Apply<TStore>(T* x, T* y, T* gain, T* bias, nint n, T mean, T scale, T* next) where TStore : struct, Streaming.IStore
+    private static double Apply<TStore>(T* x, T* y, T* gain, T* bias, nint n, T mean, T rest, T scale, T* next) where TStore : struct, Streaming.IStore
     {
-        var (m, r) = (Vector512.Create(mean), Vector512.Create(scale));
+        var (m, e, r) = (Vector512.Create(mean), Vector512.Create(rest), Vector512.Create(scale));
         var total = Vector512<double>.Zero;
         for (nint i = 0; i < n;)
         {
@@ -171,8 +178,8 @@ internal static unsafe partial class Normalisation<T>
                     a += Vector512.Load(next + i);
                     b += Vector512.Load(next + i + Width);
                 }
-                var v = (Vector512.Load(x + i) - m) * r;
-                var w = (Vector512.Load(x + i + Width) - m) * r;
+                var v = (Vector512.Load(x + i) - m - e) * r;
+                var w = (Vector512.Load(x + i + Width) - m - e) * r;
                 if (gain != null)
                 {
                     v *= Vector512.Load(gain + i);
@@ -189,7 +196,7 @@ internal static unsafe partial class Normalisation<T>
             for (; i < to; i += Width)
             {
                 if (next != null) a += At(next, i, to);
-                var v = (At(x, i, to) - m) * r;
+                var v = (At(x, i, to) - m - e) * r;
                 if (gain != null) v *= At(gain, i, to);
                 if (bias != null) v += At(bias, i, to);
                 Put(v, y, i, to);
@@ -199,43 +206,68 @@ internal static unsafe partial class Normalisation<T>
         return Reductions.Total(total);
     }
 
-    /// <summary>Σ g·gain and Σ g·gain·x̂; sums[0 …] += g·x̂, sums[n …] += g.</summary>
+    /// <summary>Σ g·gain and Σ g·gain·x̂; sums[0 …] += g·x̂, sums[n …] += g. Asks for the rows after these.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static (double, double) Gather(T* x, T* g, T* gain, nint n, T mean, T scale, T* sums)
     {
         var (m, r) = (Vector512.Create(mean), Vector512.Create(scale));
-        double first = 0, second = 0;
-        for (nint from = 0; from < n;)
+        Vector512<double> first = Vector512<double>.Zero, second = first;
+        for (nint i = 0; i < n;)
         {
-            var to = Math.Min(n, from + Stretch * Width);
+            var to = Math.Min(n, i + Stretch * Width);
             Vector512<T> a = Vector512<T>.Zero, b = a;
-            for (; from < to; from += Width)
+            for (; i + Width <= to; i += Width)
             {
-                var (v, w) = ((At(x, from, n) - m) * r, At(g, from, n));
-                Put(Fma(w, v, At(sums, from, n)), sums, from, n);
-                Put(w + At(sums + n, from, n), sums + n, from, n);
-                if (gain != null) w *= At(gain, from, n);
+                if (Sse.IsSupported)
+                {
+                    Sse.Prefetch0(x + n + i);
+                    Sse.Prefetch0(g + n + i);
+                }
+                var (v, w) = ((Vector512.Load(x + i) - m) * r, Vector512.Load(g + i));
+                Fma(w, v, Vector512.Load(sums + i)).Store(sums + i);
+                (w + Vector512.Load(sums + n + i)).Store(sums + n + i);
+                if (gain != null) w *= Vector512.Load(gain + i);
                 a += w;
                 b = Fma(w, v, b);
             }
-            first += double.CreateChecked(Vector512.Sum(a));
-            second += double.CreateChecked(Vector512.Sum(b));
+            if (i < to)
+            {
+                var k = to - i;
+                var (v, w) = ((Load(x + i, k) - m) * r, Load(g + i, k));
+                Store(Fma(w, v, Load(sums + i, k)), sums + i, k);
+                Store(w + Load(sums + n + i, k), sums + n + i, k);
+                if (gain != null) w *= Load(gain + i, k);
+                a += w;
+                b = Fma(w, v, b);
+                i = to;
+            }
+            first += Reductions.Widened(a);
+            second += Reductions.Widened(b);
         }
-        return (first, second);
+        return (Reductions.Total(first), Reductions.Total(second));
     }
 
     /// <summary>dx (+)= r·(g·gain − a − x̂·b)</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Spread(T* x, T* g, T* gain, nint n, T mean, T scale, T a, T b, T* dx, bool accumulate)
+    private static void Spread<TStore>(T* x, T* g, T* gain, nint n, T mean, T scale, T a, T b, T* dx, bool accumulate) where TStore : struct, Streaming.IStore
     {
         var (m, r, p, q) = (Vector512.Create(mean), Vector512.Create(scale), Vector512.Create(a), Vector512.Create(b));
-        for (nint i = 0; i < n; i += Width)
+        nint i = 0;
+        for (; i + Width <= n; i += Width)
         {
-            var (v, w) = ((At(x, i, n) - m) * r, At(g, i, n));
-            if (gain != null) w *= At(gain, i, n);
+            var (v, w) = ((Vector512.Load(x + i) - m) * r, Vector512.Load(g + i));
+            if (gain != null) w *= Vector512.Load(gain + i);
             var d = r * (w - p - v * q);
-            if (accumulate) d += At(dx, i, n);
-            Put(d, dx, i, n);
+            if (accumulate) d += Vector512.Load(dx + i);
+            TStore.Store(d, dx + i);
+        }
+        if (i < n)
+        {
+            var (v, w) = ((Load(x + i, n - i) - m) * r, Load(g + i, n - i));
+            if (gain != null) w *= Load(gain + i, n - i);
+            var d = r * (w - p - v * q);
+            if (accumulate) d += Load(dx + i, n - i);
+            Store(d, dx + i, n - i);
         }
     }
 }

@@ -208,7 +208,7 @@ internal static unsafe partial class Reductions
         nint w = Vector512<T>.Count;
         while (rows > 0)
         {
-            new Span<T>(narrow, Columns).Clear();
+            for (nint c = 0; c < k; c += w) Vector512<T>.Zero.Store(narrow + c);
             nint block = Math.Min(rows, 8 * Block);
             rows -= block;
             for (; block >= 4; block -= 4)

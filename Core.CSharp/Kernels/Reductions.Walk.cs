@@ -39,8 +39,8 @@ internal unsafe interface IAcross<T> where T : unmanaged
 /// </content>
 internal static unsafe partial class Reductions
 {
-    /// <summary>The most outputs reduced side by side.</summary>
-    internal const int Columns = 256;
+    /// <summary>The most outputs reduced side by side: memory is fast along whole rows, and this many sums stay in the first-level cache.</summary>
+    internal const int Columns = 1024;
 
     private const int Gathered = 256;
     private const int Pieces = 32;

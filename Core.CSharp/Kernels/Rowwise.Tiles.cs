@@ -18,15 +18,15 @@ internal static unsafe partial class Rowwise
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public readonly void Run(nint first, nint end)
         {
-            T* max = stackalloc T[Reductions.Columns], sum = stackalloc T[Reductions.Columns];
-            double* wide = stackalloc double[Reductions.Columns];
+            T* max = stackalloc T[Columns], sum = stackalloc T[Columns];
+            double* wide = stackalloc double[Columns];
             nint w = Vector512<T>.Count;
             for (nint item = first; item < end; item++)
             {
                 nint at = Start(item, N, Inner, out nint k);
                 T* x = X + at, y = Y + at;
-                new Span<T>(max, Reductions.Columns).Fill(T.NegativeInfinity);
-                new Span<double>(wide, Reductions.Columns).Clear();
+                new Span<T>(max, Columns).Fill(T.NegativeInfinity);
+                new Span<double>(wide, Columns).Clear();
                 Reductions.FoldRows(max, x, Inner, N, k, default(Reductions.QuickMaxFold));
                 Reductions.SumRows(sum, wide, x, Inner, N, k, max, default(Reductions.ShiftedExp));
                 for (nint i = 0; i < k; i++)
@@ -95,8 +95,8 @@ internal static unsafe partial class Rowwise
     /// <summary>Where tile number <paramref name="item"/> of [outer, n, inner] starts, and its number of columns.</summary>
     private static nint Start(nint item, nint n, nint inner, out nint k)
     {
-        nint tiles = Tiles(inner), plane = item / tiles, first = (item - plane * tiles) * Reductions.Columns;
-        k = Math.Min(Reductions.Columns, inner - first);
+        nint tiles = Tiles(inner), plane = item / tiles, first = (item - plane * tiles) * Columns;
+        k = Math.Min(Columns, inner - first);
         return plane * n * inner + first;
     }
 }

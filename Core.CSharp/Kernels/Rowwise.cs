@@ -92,12 +92,15 @@ internal static unsafe partial class Rowwise
     /// <summary>Elements below which rows stay on one thread: an exponential costs several plain operations.</summary>
     private const nint Grain = Loops.Chunk / 4;
 
+    /// <summary>Columns of a tile.</summary>
+    private const int Columns = 256;
+
     internal static void ForRows<K>(nint rows, nint n, K kernel) where K : struct, IItems => Share(rows, n, kernel);
 
     private static void ForTiles<K>(nint outer, nint n, nint inner, K kernel) where K : struct, IItems =>
-        Share(outer * Tiles(inner), n * Math.Min(inner, Reductions.Columns), kernel);
+        Share(outer * Tiles(inner), n * Math.Min(inner, Columns), kernel);
 
-    private static nint Tiles(nint inner) => (inner + Reductions.Columns - 1) / Reductions.Columns;
+    private static nint Tiles(nint inner) => (inner + Columns - 1) / Columns;
 
     private static void Share<K>(nint items, nint work, K kernel) where K : struct, IItems
     {

@@ -4,54 +4,140 @@ using System.Runtime.Intrinsics;
 
 namespace Functional.Kernels;
 
-/// <summary>Running results along one axis of contiguous arrays seen as [outer, n, inner]: the lines lie side by side in vectors and are shared
-/// out among threads; each is walked in order, so that its bits are always the same.</summary>
+/// <summary>Running results along one axis of contiguous arrays seen as [outer, n, inner]. Each line is walked in order, so that its bits are always the
+/// same; vectors lie across lines. Where the lines are rows, blocks of them are turned on the way in and on the way out.</summary>
 internal static unsafe class Scans
 {
     /// <summary><c>y₀ = x₀</c>, <c>yᵢ = f(yᵢ₋₁, aᵢ, xᵢ)</c>, from the last element to the first where <paramref name="reverse"/> says so.</summary>
     public static void Run<T, F>(nint outer, nint n, nint inner, T* a, T* x, T* y, bool reverse, F f) where T : unmanaged, INumber<T> where F : struct, IMap3
     {
         if (outer * n * inner == 0) return;
-        var width = Vector512<T>.Count;
-        nint tiles = (inner + width - 1) / width;
-        var job = new Job<T, F> { N = n, Inner = inner, Tiles = tiles, Lines = outer * tiles, A = a, X = x, Y = y, Reverse = reverse, Step = f };
-        job.Size = Math.Max(1, Math.Max(Loops.Chunk / (n * Math.Min(inner, width)), (job.Lines + 63) / 64));
-        var chunks = (job.Lines + job.Size - 1) / job.Size;
-        if (chunks == 1) job.Run(0);
-        else Workers.For((int)chunks, ref job);
+        nint w = Vector512<T>.Count;
+        if (inner == 1)
+        {
+            var rows = new RowsKernel<T, F> { Lines = outer, N = n, A = a, X = x, Y = y, Reverse = reverse, Step = f };
+            Rowwise.ForRows((outer + w - 1) / w, n * Math.Min(outer, w), rows);
+            return;
+        }
+        // Memory is fast along whole rows alone; what caches hold may be cut into strips, so that every thread has some.
+        bool streamed = Streaming.Pays(y, outer * n, inner * sizeof(T));
+        nint width = Math.Min(inner, streamed || outer >= 8 ? MostColumns : MostColumns / 8), tiles = (inner + width - 1) / width;
+        var columns = new ColumnsKernel<T, F> { N = n, Inner = inner, Width = width, Tiles = tiles, A = a, X = x, Y = y, Reverse = reverse, Streamed = streamed, Step = f };
+        Rowwise.ForRows(outer * tiles, n * width, columns);
     }
 
-    private struct Job<T, F> : IJob where T : unmanaged, INumber<T> where F : struct, IMap3
+    /// <summary>Columns walked side by side: the results that the next row needs stay in the first-level cache.</summary>
+    private const int MostColumns = 2048;
+
+    private struct ColumnsKernel<T, F> : Rowwise.IItems where T : unmanaged, INumber<T> where F : struct, IMap3
     {
-        public nint N, Inner, Tiles, Lines, Size;
+        public nint N, Inner, Width, Tiles;
+        public T* A, X, Y;
+        public bool Reverse, Streamed;
+        public F Step;
+
+        [SkipLocalsInit]
+        public readonly void Run(nint first, nint end)
+        {
+            T* carried = stackalloc T[MostColumns];
+            for (nint item = first; item < end; item++)
+            {
+                nint plane = item / Tiles, column = (item - plane * Tiles) * Width, k = Math.Min(Width, Inner - column);
+                nint at = plane * N * Inner + column, step = Inner;
+                if (Reverse)
+                {
+                    at += (N - 1) * Inner;
+                    step = -step;
+                }
+                if (Streamed) Around(at, step, k, carried);
+                else Walk(at, step, k);
+            }
+            if (Streamed) Streaming.Finish();
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private readonly void Walk(nint at, nint step, nint k)
+        {
+            nint w = Vector512<T>.Count;
+            Unsafe.CopyBlockUnaligned(Y + at, X + at, (uint)(k * sizeof(T)));
+            for (nint i = 1; i < N; i++)
+            {
+                T* before = Y + at;
+                at += step;
+                T* a = A + at, x = X + at, y = Y + at;
+                nint c = 0;
+                for (; c + w <= k; c += w)
+                    Step.Invoke(Vector512.Load(before + c), Vector512.Load(a + c), Vector512.Load(x + c)).Store(y + c);
+                if (c < k) Lanes.Store(Step.Invoke(Lanes.Load(before + c, k - c), Lanes.Load(a + c, k - c), Lanes.Load(x + c, k - c)), y + c, k - c);
+            }
+        }
+
+        /// <summary>The same with results in whole cache lines written around the caches; the row before is kept apart.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private readonly void Around(nint at, nint step, nint k, T* carried)
+        {
+            nint w = Vector512<T>.Count;
+            Unsafe.CopyBlockUnaligned(Y + at, X + at, (uint)(k * sizeof(T)));
+            Unsafe.CopyBlockUnaligned(carried, X + at, (uint)(k * sizeof(T)));
+            for (nint i = 1; i < N; i++)
+            {
+                at += step;
+                T* a = A + at, x = X + at, y = Y + at;
+                for (nint c = 0; c < k; c += w)
+                {
+                    var v = Step.Invoke(Vector512.Load(carried + c), Vector512.Load(a + c), Vector512.Load(x + c));
+                    v.Store(carried + c);
+                    v.StoreAlignedNonTemporal(y + c);
+                }
+            }
+        }
+    }
+
+    private struct RowsKernel<T, F> : Rowwise.IItems where T : unmanaged, INumber<T> where F : struct, IMap3
+    {
+        public nint Lines, N;
         public T* A, X, Y;
         public bool Reverse;
         public F Step;
 
-        public readonly void Run(int chunk)
+        [SkipLocalsInit]
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        public readonly void Run(nint first, nint end)
         {
-            var end = Math.Min(Lines, (chunk + 1) * Size);
-            for (var line = chunk * Size; line < end; line++)
+            nint w = Vector512<T>.Count;
+            Vector512<T>* turned = stackalloc Vector512<T>[2 * Transposition.Tile];
+            for (nint group = first; group < end; group++)
             {
-                var outer = line / Tiles;
-                var column = (line - outer * Tiles) * Vector512<T>.Count;
-                var at = outer * N * Inner + column;
-                var width = Math.Min(Vector512<T>.Count, Inner - column);
-                if (Reverse) Walk(at + (N - 1) * Inner, -Inner, width);
-                else Walk(at, Inner, width);
+                nint line = group * w;
+                Walk(line * N, (int)Math.Min(w, Lines - line), turned, turned + Transposition.Tile);
             }
         }
 
+        /// <summary>A vector's worth of rows, a block of elements at a time.</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private readonly void Walk(nint at, nint step, nint width)
+        private readonly void Walk(nint at, nint lines, Vector512<T>* x, Vector512<T>* a)
         {
-            var y = Lanes.Load(X + at, width);
-            Lanes.Store(y, Y + at, width);
-            for (nint i = 1; i < N; i++)
+            nint w = Vector512<T>.Count;
+            if (A == X) a = x;
+            var y = Vector512<T>.Zero;
+            for (nint done = 0; done < N; done += Transposition.Tile)
             {
-                at += step;
-                y = Step.Invoke(y, Lanes.Load(A + at, width), Lanes.Load(X + at, width));
-                Lanes.Store(y, Y + at, width);
+                nint k = Math.Min(Transposition.Tile, N - done), from = at + (Reverse ? N - done - k : done);
+                Transposition.Strip(k, lines, X + from, N, (T*)x, w);
+                if (A != X) Transposition.Strip(k, lines, A + from, N, (T*)a, w);
+                nint i = Reverse ? k - 1 : 0, step = Reverse ? -1 : 1, left = k;
+                if (done == 0)
+                {
+                    y = x[i];
+                    i += step;
+                    left--;
+                }
+                for (; left > 0; left--, i += step)
+                {
+                    y = Step.Invoke(y, a[i], x[i]);
+                    x[i] = y;
+                }
+                Transposition.Strip(lines, k, (T*)x, w, Y + from, N);
             }
         }
     }

@@ -22,10 +22,10 @@ internal static unsafe class Transposition
                 {
                     // the lines of the next tile lie a stride apart, where no hardware prefetcher looks
                     for (nint i = Tile; i < 2 * Tile && c + i < columns; i++) Sse.Prefetch0(x + (c + i) * strideX);
-                    Turn16((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, Tile, Tile);
+                    Turn16<Streaming.Through>((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, Tile, Tile);
                 }
             for (; c < columns; c += Tile)
-                Turn16((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, (int)rows, (int)Math.Min(Tile, columns - c));
+                Turn16<Streaming.Through>((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, (int)rows, (int)Math.Min(Tile, columns - c));
             return;
         }
         if (sizeof(T) == 4)
@@ -44,11 +44,83 @@ internal static unsafe class Transposition
             for (nint r = 0; r < rows; r++) y[r * strideY + c] = x[c * strideX + r];
     }
 
+    /// <summary>Rows and columns of a block: a quarter of a megabyte, read and written a kilobyte at a stretch.</summary>
+    private const int Side = 256;
+
+    /// <summary>Whether <see cref="Blocks{T}"/> is the way: a result that no cache holds, in whole cache lines.</summary>
+    internal static bool InBlocks<T>(nint rows, T* y, nint strideY) where T : unmanaged =>
+        Avx512F.IsSupported && sizeof(T) == 4 && Streaming.Pays(y, rows, strideY * sizeof(T));
+
+    /// <summary><c>y[r·strideY + c] = x[c·strideX + r]</c> for large matrices. Each block is asked for row by row while the one before it is turned,
+    /// since memory is slow where it gives a line of each page, and the result goes around the caches.</summary>
+    internal static void Blocks<T>(nint rows, nint columns, T* x, nint strideX, T* y, nint strideY) where T : unmanaged
+    {
+        nint down = (rows + Side - 1) / Side, total = down * ((columns + Side - 1) / Side);
+        int chunks = (int)Math.Min(16, total);
+        var job = new BlockJob
+        {
+            Rows = rows,
+            Columns = columns,
+            StrideX = strideX,
+            StrideY = strideY,
+            Down = down,
+            Total = total,
+            PerChunk = (total + chunks - 1) / chunks,
+            X = (float*)x,
+            Y = (float*)y,
+        };
+        Workers.For(chunks, ref job);
+    }
+
+    private struct BlockJob : IJob
+    {
+        public nint Rows, Columns, StrideX, StrideY, Down, Total, PerChunk;
+        public float* X, Y;
+
+        public readonly void Run(int chunk)
+        {
+            nint end = Math.Min(Total, (chunk + 1) * PerChunk);
+            for (nint block = chunk * PerChunk; block < end; block++)
+            {
+                var (r, c) = Corner(block);
+                float* next = null;
+                if (block + 1 < end)
+                {
+                    var (nextR, nextC) = Corner(block + 1);
+                    next = X + nextC * StrideX + nextR;
+                }
+                Turn(Math.Min(Side, Rows - r), Math.Min(Side, Columns - c), X + c * StrideX + r, StrideX, Y + r * StrideY + c, StrideY, next);
+            }
+            Streaming.Finish();
+        }
+
+        private readonly (nint Row, nint Column) Corner(nint block) => (block % Down * Side, block / Down * Side);
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private static void Turn(nint rows, nint columns, float* x, nint strideX, float* y, nint strideY, float* next)
+        {
+            for (nint c = 0; c < columns; c += Tile)
+                for (nint r = 0; r < rows; r += Tile)
+                {
+                    // a row of the next block for each tile of this one
+                    if (next != null)
+                    {
+                        for (nint i = 0; i < Side; i += Tile) Sse.Prefetch1(next + i);
+                        next += strideX;
+                    }
+                    float* from = x + c * strideX + r, to = y + r * strideY + c;
+                    nint m = Math.Min(Tile, rows - r), n = Math.Min(Tile, columns - c);
+                    if (m == Tile && n == Tile) Turn16<Streaming.Around>(from, strideX, to, strideY, Tile, Tile);
+                    else Turn16<Streaming.Through>(from, strideX, to, strideY, (int)m, (int)n);
+                }
+        }
+    }
+
     /// <summary>A block of at most 16×16 4-byte elements: pairs, quadruples, then the four 128-bit lanes are interleaved.
     /// Nothing outside the block is read or written; with the constants 16 and 16 no mask remains.</summary>
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Turn16(float* x, nint strideX, float* y, nint strideY, int rows, int columns)
+    private static void Turn16<TStore>(float* x, nint strideX, float* y, nint strideY, int rows, int columns) where TStore : struct, Streaming.IStore
     {
         Vector512<float>* u = stackalloc Vector512<float>[16];
         for (int i = 0; i < 16; i += 4)
@@ -72,10 +144,10 @@ internal static unsafe class Transposition
             var odd01 = Avx512F.Shuffle4x128(u[j], u[4 + j], 0xDD);
             var even23 = Avx512F.Shuffle4x128(u[8 + j], u[12 + j], 0x88);
             var odd23 = Avx512F.Shuffle4x128(u[8 + j], u[12 + j], 0xDD);
-            Row(Avx512F.Shuffle4x128(even01, even23, 0x88), y, strideY, j, rows, columns);
-            Row(Avx512F.Shuffle4x128(odd01, odd23, 0x88), y, strideY, j + 4, rows, columns);
-            Row(Avx512F.Shuffle4x128(even01, even23, 0xDD), y, strideY, j + 8, rows, columns);
-            Row(Avx512F.Shuffle4x128(odd01, odd23, 0xDD), y, strideY, j + 12, rows, columns);
+            Row<TStore>(Avx512F.Shuffle4x128(even01, even23, 0x88), y, strideY, j, rows, columns);
+            Row<TStore>(Avx512F.Shuffle4x128(odd01, odd23, 0x88), y, strideY, j + 4, rows, columns);
+            Row<TStore>(Avx512F.Shuffle4x128(even01, even23, 0xDD), y, strideY, j + 8, rows, columns);
+            Row<TStore>(Avx512F.Shuffle4x128(odd01, odd23, 0xDD), y, strideY, j + 12, rows, columns);
         }
     }
 
@@ -88,10 +160,10 @@ internal static unsafe class Transposition
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Row(Vector512<float> v, float* y, nint stride, int r, int rows, int columns)
+    private static void Row<TStore>(Vector512<float> v, float* y, nint stride, int r, int rows, int columns) where TStore : struct, Streaming.IStore
     {
         if (rows != Tile && r >= rows) return;
-        if (columns == Tile) v.Store(y + r * stride);
+        if (columns == Tile) TStore.Store(v, y + r * stride);
         else Lanes.Store(v, y + r * stride, columns);
     }
 
