@@ -18,7 +18,9 @@ let tests =
                 let g = Key.OfSeed(4L).Normal(Shape.Of [ 4200; 1040 ])
 
                 let softmaxGradient (x: Tensor) (g: Tensor) =
-                    let struct (_, pullback) = Diff.Vjp((fun (x: Tensor[]) -> [| x[0].Softmax 1 |]), [| x |])
+                    let struct (_, pullback) =
+                        Diff.Vjp((fun (x: Tensor[]) -> [| x[0].Softmax 1 |]), [| x |])
+
                     pullback.Invoke([| g |])[0]
 
                 for name, rows in

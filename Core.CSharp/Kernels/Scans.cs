@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Functional.Kernels;
 
@@ -13,6 +14,11 @@ internal static unsafe class Scans
     {
         if (outer * n * inner == 0) return;
         nint w = Vector512<T>.Count;
+        if (inner == 1 && typeof(F) == typeof(Plus) && Avx512F.IsSupported && sizeof(T) >= 4)
+        {
+            Rowwise.ForRows(outer, n, new SumsKernel<T> { N = n, X = x, Y = y, Reverse = reverse, Streamed = Streaming.Pays(y, outer, n * sizeof(T)) });
+            return;
+        }
         if (inner == 1)
         {
             var rows = new RowsKernel<T, F> { Lines = outer, N = n, A = a, X = x, Y = y, Reverse = reverse, Step = f };
@@ -93,6 +99,86 @@ internal static unsafe class Scans
         }
     }
 
+    /// <summary>Running sums.</summary>
+    internal readonly struct Plus : IMap3
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<T> Invoke<T>(Vector512<T> y, Vector512<T> a, Vector512<T> x) where T : unmanaged, INumber<T> => y + x;
+    }
+
+    /// <summary>Running sums along rows: within a vector by shifts of 1, 2, 4 … lanes, then the sum of all vectors before it is added.</summary>
+    private struct SumsKernel<T> : Rowwise.IItems where T : unmanaged, INumber<T>
+    {
+        public nint N;
+        public T* X, Y;
+        public bool Reverse, Streamed;
+
+        public readonly void Run(nint first, nint end)
+        {
+            for (nint r = first; r < end; r++)
+            {
+                if (Streamed) Walk<Streaming.Around>(X + r * N, Y + r * N, N, Reverse);
+                else Walk<Streaming.Through>(X + r * N, Y + r * N, N, Reverse);
+            }
+            if (Streamed) Streaming.Finish();
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private static void Walk<TStore>(T* x, T* y, nint n, bool reverse) where TStore : struct, Streaming.IStore
+        {
+            nint w = Vector512<T>.Count, at = reverse ? n - w : 0, step = reverse ? -w : w;
+            var before = Vector512<T>.Zero;
+            for (; n >= w; n -= w, at += step)
+            {
+                var v = reverse ? Backwards(Vector512.Load(x + at)) : Forwards(Vector512.Load(x + at));
+                v += before;
+                before = Everywhere(v, reverse ? 0 : (int)w - 1);
+                TStore.Store(v, y + at);
+            }
+            if (n == 0) return;
+            if (reverse) at = 0;
+            var rest = Lanes.Load(x + at, n);
+            Lanes.Store((reverse ? Backwards(rest) : Forwards(rest)) + before, y + at, n);
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static Vector512<T> Forwards(Vector512<T> v)
+        {
+            var zero = Vector512<T>.Zero;
+            if (sizeof(T) == 4)
+            {
+                v += Avx512F.AlignRight32(v.AsInt32(), zero.AsInt32(), 15).As<int, T>();
+                v += Avx512F.AlignRight32(v.AsInt32(), zero.AsInt32(), 14).As<int, T>();
+                v += Avx512F.AlignRight32(v.AsInt32(), zero.AsInt32(), 12).As<int, T>();
+                return v + Avx512F.AlignRight32(v.AsInt32(), zero.AsInt32(), 8).As<int, T>();
+            }
+            v += Avx512F.AlignRight64(v.AsInt64(), zero.AsInt64(), 7).As<long, T>();
+            v += Avx512F.AlignRight64(v.AsInt64(), zero.AsInt64(), 6).As<long, T>();
+            return v + Avx512F.AlignRight64(v.AsInt64(), zero.AsInt64(), 4).As<long, T>();
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static Vector512<T> Backwards(Vector512<T> v)
+        {
+            var zero = Vector512<T>.Zero;
+            if (sizeof(T) == 4)
+            {
+                v += Avx512F.AlignRight32(zero.AsInt32(), v.AsInt32(), 1).As<int, T>();
+                v += Avx512F.AlignRight32(zero.AsInt32(), v.AsInt32(), 2).As<int, T>();
+                v += Avx512F.AlignRight32(zero.AsInt32(), v.AsInt32(), 4).As<int, T>();
+                return v + Avx512F.AlignRight32(zero.AsInt32(), v.AsInt32(), 8).As<int, T>();
+            }
+            v += Avx512F.AlignRight64(zero.AsInt64(), v.AsInt64(), 1).As<long, T>();
+            v += Avx512F.AlignRight64(zero.AsInt64(), v.AsInt64(), 2).As<long, T>();
+            return v + Avx512F.AlignRight64(zero.AsInt64(), v.AsInt64(), 4).As<long, T>();
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static Vector512<T> Everywhere(Vector512<T> v, int lane) => sizeof(T) == 4
+            ? Avx512F.PermuteVar16x32(v.AsInt32(), Vector512.Create(lane)).As<int, T>()
+            : Avx512F.PermuteVar8x64(v.AsInt64(), Vector512.Create((long)lane)).As<long, T>();
+    }
+
     private struct RowsKernel<T, F> : Rowwise.IItems where T : unmanaged, INumber<T> where F : struct, IMap3
     {
         public nint Lines, N;
@@ -113,6 +199,21 @@ internal static unsafe class Scans
             }
         }
 
+        /// <summary>Memory is slow where it gives a line of each row: with each block, one of the rows is asked for a long stretch ahead.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly void Ask(nint at, nint from, nint done, nint lines)
+        {
+            nint line = done / Transposition.Tile % Transposition.Tile, stretch = Transposition.Tile * Transposition.Tile;
+            if (!Sse.IsSupported || line >= lines || done + stretch >= N) return;
+            nint start = from + line * N + (Reverse ? -stretch : stretch);
+            for (nint i = 0; i < stretch; i += 64 / sizeof(T))
+            {
+                Sse.Prefetch1(X + start + i);
+                Sse.Prefetch1(Y + start + i);
+                if (A != X) Sse.Prefetch1(A + start + i);
+            }
+        }
+
         /// <summary>A vector's worth of rows, a block of elements at a time.</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private readonly void Walk(nint at, nint lines, Vector512<T>* x, Vector512<T>* a)
@@ -123,6 +224,7 @@ internal static unsafe class Scans
             for (nint done = 0; done < N; done += Transposition.Tile)
             {
                 nint k = Math.Min(Transposition.Tile, N - done), from = at + (Reverse ? N - done - k : done);
+                Ask(at, from, done, lines);
                 Transposition.Strip(k, lines, X + from, N, (T*)x, w);
                 if (A != X) Transposition.Strip(k, lines, A + from, N, (T*)a, w);
                 nint i = Reverse ? k - 1 : 0, step = Reverse ? -1 : 1, left = k;

@@ -59,7 +59,7 @@ namespace Functional.Ops
             Forward = new Forward.Into((x, y) =>
             {
                 var t = x[0].DType.IsFloat() ? x[0] : Reducing.Converted(x[0], DType.Int64);
-                Walk(axis, t, t, y[0], reverse, default(Plus));
+                Walk(axis, t, t, y[0], reverse, default(Kernels.Scans.Plus));
             }),
             Vjp = (_, _, g, _) => Sum(axis, !reverse).Call(g[0]),
             Jvp = (_, _, dx) => [Sum(axis, reverse).Call(dx[0]!)],
@@ -219,12 +219,6 @@ namespace Functional.Ops
         }
 
         private static string Attributes(int axis, bool reverse) => $"axis = {axis}, reverse = {(reverse ? "true" : "false")}";
-
-        private readonly struct Plus : IMap3
-        {
-            [MethodImpl(MethodImplOptions.AggressiveInlining)]
-            public Vector512<T> Invoke<T>(Vector512<T> y, Vector512<T> a, Vector512<T> x) where T : unmanaged, INumber<T> => y + x;
-        }
 
         private readonly struct TimesF : IMap3
         {
