@@ -72,6 +72,16 @@ let tests =
                     (withoutLines (block (read "README.md") "shape error at"))
                     "the message")
 
+            testCase "its fused function is one" (fun () ->
+                let scaled = fuse (fun (x: Tensor, beta: Tensor) -> x * (beta * x).Sigmoid())
+                let gate = lambda ("swish", fun x -> scaled (x, Tensor.scalar 1.5))
+                let net = input [ 28 ] >=> dense 64 >=> gate
+                Expect.equal (Layer.outputShape net (Shape.Of [ 28 ])) (Shape.Of [ 64 ]) "the network"
+                let readme, source = read "README.md", read "Tests/ReadmeTests.fs"
+
+                for line in (block readme "let scaled").Split '\n' do
+                    Expect.stringContains source line "the lines")
+
             testCase "its check of derivatives finds what it says" (fun () ->
                 let readme = read "README.md"
 

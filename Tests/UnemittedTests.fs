@@ -32,6 +32,7 @@ let private laws =
                             Law.check law (Registry.Named name) { Seed = seed; Size = 1 + int seed % 6 })
             ConvolutionTests.tests
             GuardTests.tiles
+            Fusion.tests
         ]
 
 /// `unemitted`: says no to code at run time and runs what rests on it.
@@ -39,7 +40,11 @@ let run (_: string[]) =
     // The runtime's own switch, which a trimmed or precompiled program has in its configuration.
     AppContext.SetSwitch("System.Runtime.CompilerServices.RuntimeFeature.IsDynamicCodeSupported", false)
 
-    if MicroKernels<float32>.Available || MicroKernels<float>.Available then
+    if
+        MicroKernels<float32>.Available
+        || MicroKernels<float>.Available
+        || Fusion.isAvailable
+    then
         Console.Out.WriteLine "kernels are emitted all the same"
         2
     else

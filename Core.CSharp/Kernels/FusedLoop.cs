@@ -34,7 +34,8 @@ internal sealed unsafe class FusedLoop<T> where T : unmanaged, INumber<T>
     private readonly string _signature;
     private readonly ConcurrentDictionary<UInt128, Vectors> _byRepeated = new();
 
-    internal static bool Available => RuntimeFeature.IsDynamicCodeCompiled;
+    /// <summary>Whether loops can be emitted, and vectors are wide enough that the compiler puts the functors' bodies into them.</summary>
+    internal static bool Available => RuntimeFeature.IsDynamicCodeCompiled && Vector256.IsHardwareAccelerated;
 
     internal FusedLoop(bool[] inputIsBool, FusedStep[] steps, int[] outputs)
     {

@@ -9,7 +9,8 @@ namespace Functional
         /// <summary>The same function in fewer passes over memory: elementwise operations that follow one another become one loop, compiled at the first call, which reads its
         /// inputs once, keeps what lies between in registers and writes its outputs once; so does their derivative. Anything else in f – a product, a reduction,
         /// a view – runs as it is between the loops. The values are those of f, and so are all derivatives, in every mode and order; f runs at every call,
-        /// on tensors that know their shape but not their elements, so what it closes over may change. Without code at run time the operations run one by one.</summary>
+        /// on tensors that know their shape but not their elements, so what it closes over may change. Where no code can be made at run time, and where vectors are narrower than
+        /// 256 bits, the operations run one by one.</summary>
         public static Func<Tensor[], Tensor[]> Fuse(Func<Tensor[], Tensor[]> f) => x => Fusing.Apply(f, x);
 
         /// <summary>A function of one tensor in fewer passes over memory.</summary>
