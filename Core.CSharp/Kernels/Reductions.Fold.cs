@@ -172,11 +172,19 @@ internal static unsafe partial class Reductions
         nint w = Vector512<T>.Count;
         for (; rows >= 4; rows -= 4, x += 4 * stride)
         {
-            for (nint c = 0; c < k; c += w)
+            nint c = 0;
+            for (; c + w <= k; c += w)
             {
                 T* p = x + c;
-                var a = fold.Invoke(LoadUpTo(p, k - c, w), LoadUpTo(p + stride, k - c, w));
-                var b = fold.Invoke(LoadUpTo(p + 2 * stride, k - c, w), LoadUpTo(p + 3 * stride, k - c, w));
+                var a = fold.Invoke(Vector512.Load(p), Vector512.Load(p + stride));
+                var b = fold.Invoke(Vector512.Load(p + 2 * stride), Vector512.Load(p + 3 * stride));
+                fold.Invoke(Vector512.Load(state + c), fold.Invoke(a, b)).Store(state + c);
+            }
+            if (c < k)
+            {
+                T* p = x + c;
+                var a = fold.Invoke(Lanes.Load(p, k - c), Lanes.Load(p + stride, k - c));
+                var b = fold.Invoke(Lanes.Load(p + 2 * stride, k - c), Lanes.Load(p + 3 * stride, k - c));
                 fold.Invoke(Vector512.Load(state + c), fold.Invoke(a, b)).Store(state + c);
             }
         }

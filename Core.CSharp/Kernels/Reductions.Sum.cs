@@ -213,13 +213,21 @@ internal static unsafe partial class Reductions
             rows -= block;
             for (; block >= 4; block -= 4)
             {
-                for (nint c = 0; c < k; c += w)
+                nint c = 0;
+                for (; c + w <= k; c += w)
                 {
-                    nint left = k - c;
                     T* p = x + c;
-                    var shift = m == null ? Vector512<T>.Zero : LoadUpTo(m + c, left, w);
-                    var a = f.Invoke(LoadUpTo(p, left, w), shift) + f.Invoke(LoadUpTo(p + stride, left, w), shift);
-                    var b = f.Invoke(LoadUpTo(p + 2 * stride, left, w), shift) + f.Invoke(LoadUpTo(p + 3 * stride, left, w), shift);
+                    var shift = m == null ? Vector512<T>.Zero : Vector512.Load(m + c);
+                    var a = f.Invoke(Vector512.Load(p), shift) + f.Invoke(Vector512.Load(p + stride), shift);
+                    var b = f.Invoke(Vector512.Load(p + 2 * stride), shift) + f.Invoke(Vector512.Load(p + 3 * stride), shift);
+                    (Vector512.Load(narrow + c) + (a + b)).Store(narrow + c);
+                }
+                if (c < k)
+                {
+                    T* p = x + c;
+                    var shift = m == null ? Vector512<T>.Zero : Lanes.Load(m + c, k - c);
+                    var a = f.Invoke(Lanes.Load(p, k - c), shift) + f.Invoke(Lanes.Load(p + stride, k - c), shift);
+                    var b = f.Invoke(Lanes.Load(p + 2 * stride, k - c), shift) + f.Invoke(Lanes.Load(p + 3 * stride, k - c), shift);
                     (Vector512.Load(narrow + c) + (a + b)).Store(narrow + c);
                 }
                 x += 4 * stride;
