@@ -104,6 +104,20 @@ let private addsInTurn =
 let private sumsProducts =
     set [ "convolution"; "convolutionTransposed"; "convolutionWeight" ]
 
+/// Sums of products of all inputs, several thousand of them where an example is stretched: n products, each of all inputs and alike in sign, round by
+/// n·u·Σ|products| at most (Higham, 2002). The operation itself counts them, of ones, and adds up their sizes.
+let private sumOfProducts (op: Op) (x: Tensor[]) =
+    if op.Name = "einsum" then
+        let ones = x |> Array.map (fun t -> like t (Array.create (int t.Count) 1.0))
+        let sizes = x |> Array.map (fun t -> like t (t.ToDoubles() |> Array.map abs))
+
+        Array.map2
+            (fun (n: Tensor) (total: Tensor) -> Array.map2 (*) (n.ToDoubles()) (total.ToDoubles()))
+            (op.Apply ones)
+            (op.Apply sizes)
+    else
+        [||]
+
 /// As matrices m x k and k x n have √(mk·kn/mn) = k products for each result; a window's taps add some.
 let private productsPerResult (x: Tensor[]) (y: Tensor) =
     3.0 * sqrt (float x[0].Count * float x[1].Count / float (max 1L y.Count))
@@ -170,6 +184,8 @@ let private bounds (sample: Drawn) (x: Tensor[]) (draw: Draw) dtype =
         else
             0.0
 
+    let products = sumOfProducts op exact
+
     let smallest =
         if dtype = DType.Float32 then
             2.0 ** -126.0
@@ -181,6 +197,7 @@ let private bounds (sample: Drawn) (x: Tensor[]) (draw: Draw) dtype =
             let all =
                 4.0 * (moved[j].[i] + carriedByMean sample exact y j i + beside)
                 + 8.0 * abs y[j].[i]
+                + (if products.Length = 0 then 0.0 else products[j].[i])
 
             if Double.IsFinite all then
                 epsilon * all + smallest
