@@ -194,9 +194,8 @@ internal static unsafe partial class Convolution<T>
             for (var d = 0; d < D; d++)
                 for (var h = 0; h < H; h++)
                 {
-                    if (!Stacked) Row(source, channel, d * Between(_d) + _origin0, h * Between(_h) + _origin1, target);
-                    for (var t = 0; t < _h.Kernel && Stacked; t++)
-                        Row(source, channel, d * Between(_d) + _origin0, h * _h.Stride + t * _h.Dilation + _origin1, target + t * _channels);
+                    if (Stacked) Stack(source, channel, d * Between(_d) + _origin0, h * _h.Stride + _origin1, target);
+                    else Row(source, channel, d * Between(_d) + _origin0, h * Between(_h) + _origin1, target);
                     target += W * Pixel;
                 }
         }
@@ -220,6 +219,41 @@ internal static unsafe partial class Convolution<T>
                     Transposition.Strip(Math.Min(Transposition.Tile, to - w), _channels, row + w, channel, target + w * Pixel, Pixel);
             else Sparse(row, channel, between, from, to, target);
             Clear(target, to, W);
+        }
+
+        /// <summary>The rows of a column's taps: pieces of them are brought together, then turned.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private readonly void Stack(T* source, nint channel, int i0, int i1, T* target)
+        {
+            const int most = Transposition.Tile;
+            T* together = stackalloc T[(int)Pixel * most];
+            for (var w = 0; w < W; w += most)
+            {
+                var count = Math.Min(most, W - w);
+                // The part of the piece that lies inside the image.
+                var from = Math.Clamp(-_origin2 - w, 0, count);
+                var to = Math.Clamp(_w.Input - _origin2 - w, from, count);
+                var piece = together;
+                for (var t = 0; t < _h.Kernel; t++)
+                {
+                    var row = i1 + t * _h.Dilation;
+                    var inside = (uint)i0 < (uint)_d.Input && (uint)row < (uint)_h.Input;
+                    var start = source + ((nint)i0 * _h.Input + row) * _w.Input + _origin2 + w;
+                    for (var c = 0; c < _channels; c++, piece += most, start += channel)
+                    {
+                        var whole = inside && to - from == most;
+                        for (var i = 0; i < most; i += Vector512<T>.Count)
+                            (whole ? Vector512.Load(start + i) : Vector512<T>.Zero).Store(piece + i);
+                        if (whole || !inside) continue;
+                        for (nint i = from; i < to; i += Vector512<T>.Count)
+                        {
+                            var left = Math.Min(Vector512<T>.Count, to - i);
+                            Lanes.Store(Lanes.Load(start + i, left), piece + i, left);
+                        }
+                    }
+                }
+                Transposition.Strip(count, (nint)_h.Kernel * _channels, together, most, target + w * Pixel, Pixel);
+            }
         }
 
         /// <summary>Every so many elements of a row: they are brought together, then turned.</summary>
