@@ -75,15 +75,18 @@ internal static unsafe partial class Convolution<T>
             nint lanes = Emitter<T>.Lanes, depth = (nint)Sizes.Inputs * Sizes.Taps;
             var tile = new Tile { Flags = Tile.Accumulate, Vector = lanes * sizeof(T), TargetVector = lanes * sizeof(T) };
             var (rows, run) = TapRows(grid);
+            // Vectors side by side: as few passes over the positions as there can be, and all about as wide.
+            nint all = (run + lanes - 1) / lanes, passes = (all + MicroKernels<T>.MostVectors(panels.Height(0)) - 1) / MicroKernels<T>.MostVectors(panels.Height(0));
+            var most = (all + passes - 1) / passes;
             for (nint slab = 0; slab < positions; slab += PositionSlab)
             {
                 var count = Math.Min(PositionSlab, positions - slab);
                 for (var r = 0; r < rows; r++)
                 {
                     var taps = image + TapRow(grid, r) * grid.Pixel;
-                    for (nint j = 0; j < run; j += 2 * lanes)
+                    for (nint j = 0; j < run; j += most * lanes)
                     {
-                        var vectors = run - j > lanes ? 2 : 1;
+                        var vectors = (int)Math.Min(most, (run - j + lanes - 1) / lanes);
                         var tail = (int)Math.Min(lanes, run - j - (vectors - 1) * lanes);
                         tile.Mask = MicroKernels<T>.Mask(tail);
                         T* a = y + slab, c = target + r * run + j;

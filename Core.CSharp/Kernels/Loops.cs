@@ -138,28 +138,20 @@ internal static unsafe partial class Loops
             x = (T*)&splat;
         }
         stepX *= w;
-        for (; n >= 2 * w; n -= 2 * w)
+        // One vector at a time: the processor looks further ahead than any unrolling, which made exp and tanh 2 to 3 % slower.
+        for (; n >= w; n -= w)
         {
-            var a = f.Invoke(Vector512.Load(x));
-            var b = f.Invoke(Vector512.Load(x + stepX));
-            if (accumulate)
-            {
-                a += Vector512.Load(y);
-                b += Vector512.Load(y + w);
-            }
-            a.Store(y);
-            b.Store(y + w);
-            x += 2 * stepX;
-            y += 2 * w;
-        }
-        for (; n > 0; n -= w)
-        {
-            nint m = Math.Min(n, w);
-            var a = f.Invoke(Lanes.Load(x, m));
-            if (accumulate) a += Lanes.Load(y, m);
-            Lanes.Store(a, y, m);
+            var v = f.Invoke(Vector512.Load(x));
+            if (accumulate) v += Vector512.Load(y);
+            v.Store(y);
             x += stepX;
             y += w;
+        }
+        if (n > 0)
+        {
+            var v = f.Invoke(Lanes.Load(x, n));
+            if (accumulate) v += Lanes.Load(y, n);
+            Lanes.Store(v, y, n);
         }
     }
 
