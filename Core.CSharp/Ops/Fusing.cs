@@ -78,14 +78,8 @@ namespace Functional.Ops
             internal override string? Unreadable =>
                 "fuse: the elements of this {0} tensor are not computed before the function returns; got a request to read them. Choose with Tensor.Where instead of an if, or read them outside.";
 
-            internal override void PromoteTo(Scope? scope) => Promote(node, scope);
-
-            private static void Promote(Node node, Scope? scope)
-            {
-                if (node.Value is { } value) value.PromoteTo(scope);
-                else
-                    foreach (var operand in node.Operands) Promote(operand, scope);
-            }
+            // What is known belongs to the level's scope already, for whatever is computed of it later.
+            internal override void PromoteTo(Scope? scope) { }
         }
 
         /// <summary>f of x with its elementwise operations fused.</summary>
@@ -94,7 +88,7 @@ namespace Functional.Ops
             if (!Kernels.FusedLoop<float>.Available || Array.Exists(x, t => t.IsMeta)) return f(x);
             var level = new Fusing();
             var y = level.Run(f, x);
-            if (y.Length > 1) Compute([.. y.Select(level.PendingNode).OfType<Node>()]);
+            if (y.Length > 1) level.Compute([.. y.Select(level.PendingNode).OfType<Node>()]);
             for (var i = 0; i < y.Length; i++) y[i] = level.Force(y[i]);
             return y;
         }
@@ -114,7 +108,20 @@ namespace Functional.Ops
         // Whether anything was computed before f returned.
         private bool _computed;
 
-        private static Node Known(Tensor value) => new(value.DType, value.Shape, value.DType, null, null, []) { Value = value };
+        private readonly Scope? _scope = Scope.Current;
+
+        private Node Known(Tensor value)
+        {
+            value.PromoteTo(_scope);
+            return new(value.DType, value.Shape, value.DType, null, null, []) { Value = value };
+        }
+
+        // A scope inside f may have ended before the value is used.
+        private void Know(Node node, Tensor value)
+        {
+            value.PromoteTo(_scope);
+            node.Value = value;
+        }
 
         private Tensor StandIn(Node node)
         {
@@ -197,22 +204,22 @@ namespace Functional.Ops
             return node;
         }
 
-        private static void Compute(Node[] nodes)
+        private void Compute(Node[] nodes)
         {
             foreach (var group in nodes.Where(n => n.Value is null).Distinct().GroupBy(n => (n.Lane, n.Shape))) Compute(group.Key.Lane, [.. group]);
         }
 
         // The values of nodes of one shape and lane, as one expression of what is known.
-        private static void Compute(DType lane, Node[] roots)
+        private void Compute(DType lane, Node[] roots)
         {
             var graph = new Graph(roots);
             if (roots.Length > 1 && graph.IsLarge)
                 foreach (var root in roots) Compute(lane, [root]);
-            else if (graph.Order is [var only]) only.Value = only.Op!.Call(Array.ConvertAll(only.Operands, o => o.Value!));
+            else if (graph.Order is [var only]) Know(only, only.Op!.Call(Array.ConvertAll(only.Operands, o => o.Value!)));
             else
             {
                 var y = graph.Express(lane, roots).Op.Apply(graph.Inputs.ConvertAll(n => n.Value!).ToArray());
-                for (var i = 0; i < roots.Length; i++) roots[i].Value = y[i];
+                for (var i = 0; i < roots.Length; i++) Know(roots[i], y[i]);
             }
         }
 
@@ -267,7 +274,7 @@ namespace Functional.Ops
             var level = new Fusing();
             // Tensors of their own, so that one that is two arguments stays two.
             var arguments = Array.ConvertAll(x, t => t.View(t.Shape, t.Strides, t.Offset));
-            var results = Array.ConvertAll(level.Run(f, arguments), t => level.PendingNode(t) ?? Known(t));
+            var results = Array.ConvertAll(level.Run(f, arguments), t => level.PendingNode(t) ?? level.Known(t));
             var roots = results.Where(n => n.Value is null).Distinct().ToArray();
             var graph = new Graph(roots);
             if (level._computed || graph.IsLarge || Array.Exists(roots, r => r.Lane != roots[0].Lane)) return null;

@@ -244,4 +244,14 @@ let tests =
 
                 let x = normal 8L [ 33 ]
                 same (Func<Tensor[], Tensor[]>(fun t -> [| f t[0] |])) [| x |] (Draw(1UL, 3)))
+
+            testCase "values on very many paths, and scopes inside" (fun () ->
+                let rec squares n (y: Tensor) =
+                    if n = 0 then
+                        y
+                    else
+                        squares (n - 1) (Memory.Tidy(Func<Tensor>(fun () -> 0.5 * y * y + 0.5 * y.Sin())))
+
+                let x = normal 10L [ 21 ]
+                same (Func<Tensor[], Tensor[]>(fun t -> [| squares 20 t[0] |])) [| x.Tanh() |] (Draw(2UL, 3)))
         ]
