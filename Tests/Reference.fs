@@ -340,10 +340,15 @@ let private oneHot (a: Attributes) (x: Plain[]) =
 // ---- softmax and its losses ----
 
 let private softmax (line: float[]) =
-    line |> Array.map (fun x -> exp (x - logSumExp line))
+    // Not by way of the logarithm, whose rounding is relative to itself.
+    let largest = Array.fold max -infinity line
+    let weights = line |> Array.map (fun x -> exp (x - largest))
+    let total = sum weights
+    weights |> Array.map (fun w -> w / total)
 
 let private logSoftmax (line: float[]) =
-    line |> Array.map (fun x -> x - logSumExp line)
+    let total = logSumExp line
+    line |> Array.map (fun x -> x - total)
 
 /// Losses and logsumexps of rows; the target of a row gives the weight of each class.
 let private crossEntropies (logits: Plain) target =
