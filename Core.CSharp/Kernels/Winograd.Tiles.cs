@@ -207,7 +207,7 @@ internal static unsafe partial class Winograd<T>
     private static Vector512<T> Sum(T* u, nint plane, int chunks)
     {
         var sum = Vector512.Load(u);
-        for (nint chunk = 1; chunk < chunks; chunk++) sum += Vector512.Load(u + chunk * Products * plane);
+        for (nint chunk = 1; chunk < chunks; chunk++) sum += Vector512.Load(u + chunk * Planes * plane);
         return sum;
     }
 }

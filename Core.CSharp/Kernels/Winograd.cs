@@ -12,8 +12,8 @@ namespace Functional.Kernels;
 /// Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2015).</summary>
 internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    /// <summary>The 16 products of a tile.</summary>
-    private const int Products = 16;
+    /// <summary>A tile's 16 numbers lie in as many planes of all tiles.</summary>
+    private const int Planes = 16;
 
     // What a block's tiles take beside the weights: half of a core's L2.
     private const nint BlockBytes = 512 << 10;
@@ -24,6 +24,9 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
     // With 16 channels the additions and copies outweigh the products that are saved.
     private const int FewestChannels = 32;
 
+    // More are kept out of the caches, and would keep much memory.
+    private const nint WeightBytes = 32 << 20;
+
     private const double WorkAbove = 1e6;
 
     private static int Width => Vector512<T>.Count;
@@ -31,16 +34,20 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
     /// <summary>Whether a convolution is of this kind and large enough to gain.</summary>
     internal static bool Serves(in ConvolutionSizes sizes) =>
         Fits(sizes) && MicroKernels<T>.Available && sizes.Work >= WorkAbove
-        && Math.Min(sizes.Inputs, sizes.Outputs) >= FewestChannels
+        && Math.Min(sizes.Inputs, sizes.Outputs) >= FewestChannels && BytesOf(sizes) <= WeightBytes
         // Outputs of an odd size are rounded up to whole tiles.
         && 3 * Even(sizes.Axes[1].Output) * Even(sizes.Axes[2].Output) <= 4 * sizes.Target
         && 3 * Even(sizes.Axes[1].Input) * Even(sizes.Axes[2].Input) <= 4 * sizes.Source;
 
+    private static nint BytesOf(in ConvolutionSizes sizes) => (nint)Planes * sizes.Outputs * Whole(sizes.Inputs) * sizeof(T);
+
     /// <summary>Whether a convolution is of this kind.</summary>
     internal static bool Fits(in ConvolutionSizes sizes) =>
-        sizes.Groups == 1 && sizes.Axes[0] is { Input: 1, Kernel: 1, Output: 1, Before: 0 } && IsOurs(sizes.Axes[1]) && IsOurs(sizes.Axes[2]);
+        sizes.Groups == 1 && IsMissing(sizes.Axes[0]) && IsOurs(sizes.Axes[1]) && IsOurs(sizes.Axes[2]);
 
-    private static bool IsOurs(in WindowAxis axis) => axis is { Kernel: 3, Stride: 1, Dilation: 1, Before: >= 0 };
+    private static bool IsMissing(in WindowAxis axis) => axis.Input == 1 && axis.Kernel == 1 && axis.Output == 1 && axis.Before == 0;
+
+    private static bool IsOurs(in WindowAxis axis) => axis.Kernel == 3 && axis.Stride == 1 && axis.Dilation == 1 && axis.Before >= 0;
 
     private static nint Even(int size) => (size + 1) / 2 * 2;
 
@@ -55,7 +62,7 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
         internal Blocks(int batch, in WindowAxis h, in WindowAxis w, int channels)
         {
             (Batch, Rows, Columns) = (batch, (h.Output + 1) / 2, (w.Output + 1) / 2);
-            var tiles = (int)Math.Max(FewestTiles, BlockBytes / (Products * sizeof(T) * channels));
+            var tiles = (int)Math.Max(FewestTiles, BlockBytes / (Planes * sizeof(T) * channels));
             RowsPerBlock = Math.Clamp(tiles / Columns, 1, Rows);
             _bands = (Rows + RowsPerBlock - 1) / RowsPerBlock;
             // Bands of even height.
@@ -118,16 +125,16 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
             // Outputs of one image: first with the channels last, then where they are added up.
             nint height = Math.Min(2 * rows, H.Output - 2 * firstRow), positions = height * W.Output;
             var staging = Math.Max(grid.Size, positions * product) + Width;
-            var image = (T*)Scratch.Get((staging + (Accumulate ? Width * positions : 0) + Products * (from + to)) * sizeof(T));
+            var image = (T*)Scratch.Get((staging + (Accumulate ? Width * positions : 0) + Planes * (from + to)) * sizeof(T));
             var sums = image + staging;
             var v = sums + (Accumulate ? Width * positions : 0);
-            var m = v + Products * from;
+            var m = v + Planes * from;
             for (var n = 0; n < images; n++)
             {
                 grid.Fill(X + (firstImage + n) * Inputs * Source, Source, image);
                 FromInputs(image, grid.W * pixel, pixel, rows, Blocks.Columns, v + n * tilesOfImage * pixel, from);
             }
-            for (var p = 0; p < Products; p++)
+            for (var p = 0; p < Planes; p++)
             {
                 Gemm<T>.RunHere(tiles, Outputs, Inputs, v + p * from, pixel, 1, Weights + (nint)p * Inputs * product, product, m + p * to, product, accumulate: false);
                 AskForOutputs(block, p);
@@ -181,7 +188,7 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
         private static void AskFor(T* from, nint step, int channels, nint count, int part)
         {
             if (!Sse.IsSupported) return;
-            for (var c = channels * part / Products; c < channels * (part + 1) / Products; c++)
+            for (var c = channels * part / Planes; c < channels * (part + 1) / Planes; c++)
                 for (nint i = 0; i < count; i += 64 / sizeof(T))
                     Sse.Prefetch1(from + c * step + i);
         }
@@ -221,8 +228,8 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
     {
         if (sizes.Batch == 0 || sizes.Target == 0 || sizes.Outputs == 0) return;
         var (inputs, product) = (sizes.Inputs, Whole(sizes.Outputs));
-        var memory = SharedScratch.Rent((Products + 9) * (nint)inputs * product * sizeof(T));
-        T* weights = (T*)memory.Pointer, taps = weights + (nint)Products * inputs * product;
+        var memory = SharedScratch.Rent((Planes + 9) * (nint)inputs * product * sizeof(T));
+        T* weights = (T*)memory.Pointer, taps = weights + (nint)Planes * inputs * product;
         // [outputs, inputs·taps] becomes [inputs, taps, outputs].
         for (nint row = 0; row < 9 * inputs; row += Transposition.Tile)
             Transposition.Strip(Math.Min(Transposition.Tile, 9 * inputs - row), sizes.Outputs, w + row, 9 * inputs, taps + row * product, product);
@@ -236,8 +243,8 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
     {
         if (sizes.Batch == 0 || sizes.Source == 0 || sizes.Inputs == 0) return;
         var (outputs, product) = (sizes.Outputs, Whole(sizes.Inputs));
-        var memory = SharedScratch.Rent((Products + 9) * (nint)outputs * product * sizeof(T));
-        T* weights = (T*)memory.Pointer, taps = weights + (nint)Products * outputs * product;
+        var memory = SharedScratch.Rent((Planes + 9) * (nint)outputs * product * sizeof(T));
+        T* weights = (T*)memory.Pointer, taps = weights + (nint)Planes * outputs * product;
         // [outputs, inputs, taps] becomes [outputs, taps, inputs].
         for (nint o = 0; o < outputs; o++)
             Transposition.Strip(9, sizes.Inputs, w + o * sizes.Inputs * 9, 9, taps + o * 9 * product, product);
@@ -252,8 +259,6 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
 
     private const int MostSums = 8;
 
-    private const nint SumsBytes = 32 << 20;
-
     private struct WeightJob : IJob
     {
         internal Blocks Blocks;
@@ -267,14 +272,14 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
             var (pixel, product) = (Whole(Inputs), Whole(Outputs));
             var (from, to) = (Plane(Blocks.Tiles, pixel), Plane(Blocks.Tiles, product));
             nint plane = (nint)Outputs * pixel, source = (nint)H.Input * W.Input, target = (nint)H.Output * W.Output;
-            var sums = Sums + chunk * Products * plane;
+            var sums = Sums + chunk * Planes * plane;
             var grid = Grid(H, W, 3, Inputs, Blocks, Blocks.RowsPerBlock);
             var outer = Grid(Read(H), Read(W), 1, Outputs, Blocks, Blocks.RowsPerBlock);
             var staging = Math.Max(grid.Size, outer.Size) + Width;
-            var image = (T*)Scratch.Get((staging + Products * (from + to)) * sizeof(T));
-            T* v = image + staging, d = v + Products * from;
+            var image = (T*)Scratch.Get((staging + Planes * (from + to)) * sizeof(T));
+            T* v = image + staging, d = v + Planes * from;
             var (first, last) = ((int)((long)Blocks.Count * chunk / Chunks), (int)((long)Blocks.Count * (chunk + 1) / Chunks));
-            if (first == last) new Span<T>(sums, checked((int)(Products * plane))).Clear();
+            if (first == last) new Span<T>(sums, checked((int)(Planes * plane))).Clear();
             for (var block = first; block < last; block++)
             {
                 var (firstImage, images, firstRow, rows) = Blocks.At(block);
@@ -290,7 +295,7 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
                     outer.Fill(Y + (firstImage + n) * Outputs * target, target, image);
                     FromOutputs(image, outer.W * product, product, rows, Blocks.Columns, d + n * tiles * product, to);
                 }
-                for (var p = 0; p < Products; p++)
+                for (var p = 0; p < Planes; p++)
                     Gemm<T>.RunHere(Outputs, Inputs, images * tiles, d + p * to, 1, product, v + p * from, pixel, sums + p * plane, pixel, accumulate: block > first);
             }
         }
@@ -345,8 +350,8 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
             Y = y,
         };
         // Blocks have sums of their own, which depend on the sizes alone.
-        var bytes = (nint)Products * sizes.Outputs * Whole(sizes.Inputs) * sizeof(T);
-        job.Chunks = (int)Math.Clamp(SumsBytes / bytes, 1, Math.Min(MostSums, job.Blocks.Count));
+        var bytes = BytesOf(sizes);
+        job.Chunks = (int)Math.Clamp(WeightBytes / bytes, 1, Math.Min(MostSums, job.Blocks.Count));
         var memory = SharedScratch.Rent(job.Chunks * bytes);
         job.Sums = (T*)memory.Pointer;
         Each(job.Chunks, sizes.Work, ref job);
