@@ -130,7 +130,8 @@ internal static unsafe partial class Pooling<T>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AverageBackward(in PoolAxes axes, T* g, T* x, bool accumulate, bool countPadding, T* shares)
     {
-        if (axes.Squares && !accumulate)
+        // Padding along the first axis counts for more than the four elements.
+        if (axes.Squares && !accumulate && Counted(axes[0], 1, countPadding) == 1)
         {
             ShareAmongSquares(axes, g, x);
             return;
