@@ -197,8 +197,11 @@ internal static unsafe partial class Convolution<T>
             for (var d = 0; d < D; d++)
                 for (var h = 0; h < H; h++)
                 {
-                    if (Stacked) Stack(source, channel, d * Between(_d) + _origin0, h * _h.Stride + _origin1, target);
-                    else Row(source, channel, d * Between(_d) + _origin0, h * Between(_h) + _origin1, target);
+                    // Columns side by side can be turned; others are taken one by one.
+                    if (Stacked && Between(_w) == 1) Stack(source, channel, d * Between(_d) + _origin0, h * _h.Stride + _origin1, target);
+                    for (var t = 0; t < _h.Kernel && Stacked && Between(_w) != 1; t++)
+                        Row(source, channel, d * Between(_d) + _origin0, h * _h.Stride + t * _h.Dilation + _origin1, target + t * _channels);
+                    if (!Stacked) Row(source, channel, d * Between(_d) + _origin0, h * Between(_h) + _origin1, target);
                     target += W * Pixel;
                 }
         }
