@@ -87,8 +87,9 @@ internal static partial class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<T> Tanh<T>(Vector512<T> x) where T : unmanaged
     {
-        var limit = Splat<T>(typeof(T) == typeof(float) ? 10 : 20);
-        var e = ExpMinus1Bounded(Twice(Vector512.MinNative(limit, Vector512.Abs(x))));
+        if (typeof(T) == typeof(float)) return Tanh(x.As<T, float>()).As<float, T>();
+        var a = Vector512.MinNative(Splat<T>(20), Vector512.Abs(x));
+        var e = ExpMinus1Bounded((a + a).As<T, double>()).As<double, T>();
         return WithSign(e / (e + Splat<T>(2)), x);
     }
 
@@ -125,12 +126,6 @@ internal static partial class VectorMath
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> ExpMinus1Bounded<T>(Vector512<T> x) =>
-        typeof(T) == typeof(float)
-            ? ExpMinus1Bounded(x.As<T, float>()).As<float, T>()
-            : ExpMinus1Bounded(x.As<T, double>()).As<double, T>();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<T> HalfExp<T>(Vector512<T> x) =>
         typeof(T) == typeof(float) ? HalfExp(x.As<T, float>()).As<float, T>() : HalfExp(x.As<T, double>()).As<double, T>();
 
@@ -141,9 +136,6 @@ internal static partial class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<T> SinhSmall<T>(Vector512<T> x) =>
         typeof(T) == typeof(float) ? SinhSmall(x.As<T, float>()).As<float, T>() : SinhSmall(x.As<T, double>()).As<double, T>();
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> Twice<T>(Vector512<T> x) => x + x;
 
     /// <summary>The magnitude <paramref name="y"/> (non-negative) under the sign of <paramref name="x"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
