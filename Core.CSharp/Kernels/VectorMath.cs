@@ -97,7 +97,7 @@ internal static partial class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<T> Sigmoid<T>(Vector512<T> x) where T : unmanaged
     {
-        var e = Exp(-Vector512.Abs(x));
+        var e = ExpOfNegative(-Vector512.Abs(x));
         var numerator = Vector512.ConditionalSelect(Vector512.LessThan(x, Vector512<T>.Zero), e, Vector512<T>.One);
         return numerator / (Vector512<T>.One + e);
     }
