@@ -29,6 +29,9 @@ let tests =
                         "logSoftmax", (fun x _ -> x.LogSoftmax 1)
                         "layerNorm", (fun x _ -> x.LayerNorm(null, null))
                         "softmax's gradient", softmaxGradient
+                        "tanh", (fun x _ -> x.Tanh())
+                        "x·g", (fun x g -> x * g)
+                        "x and a row", (fun x _ -> x + Tensor.full [ 1040 ] 1.0)
                     ] do
                     let all = rows x g
 

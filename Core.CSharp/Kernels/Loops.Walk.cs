@@ -22,6 +22,7 @@ internal static unsafe partial class Loops
         {
             nint start = chunk * Size, n = Math.Min(Size, Count - start);
             if (n > 0) Row.Run(n, start, start, start, start);
+            Streaming.Finish();
         }
     }
 
@@ -58,6 +59,7 @@ internal static unsafe partial class Loops
         {
             nint start = chunk * Size, n = Math.Min(Size, Geometry->Count - start);
             if (n > 0) Walk(Geometry, start, n, ref Row);
+            Streaming.Finish();
         }
     }
 

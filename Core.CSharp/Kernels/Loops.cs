@@ -23,16 +23,21 @@ internal static unsafe partial class Loops
     /// <summary>Elements of a strided operand gathered at a time.</summary>
     private const int Gathered = 256;
 
+    /// <summary>Whether no cache holds a result of n elements: it is then written around them. Such a walk is always cut into chunks, and each ends with <see cref="Streaming.Finish"/>.</summary>
+    private static bool Large<T>(nint n) where T : unmanaged => n * sizeof(T) >= Streaming.Least;
+
+    private static bool IsOnLine(void* p) => (nint)p % sizeof(Vector512<byte>) == 0;
+
     // ---- one input ----
 
     /// <summary><c>y[i] = f(x[i])</c>, or <c>y[i] += f(x[i])</c>, for n contiguous elements.</summary>
     public static void Map1<T, F>(nint n, T* x, T* y, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap1
     {
-        if (n < 2 * Chunk) Kernel1(n, x, 1, y, accumulate, f);
+        if (n < 2 * Chunk) Kernel1<T, F, Streaming.Through>(n, x, 1, y, accumulate, f);
         else
         {
-            var row = new Row1<T, F> { X = x, Y = y, StepX = 1, StepY = 1, Accumulate = accumulate, Body = f };
+            var row = new Row1<T, F> { X = x, Y = y, StepX = 1, StepY = 1, Accumulate = accumulate, Streamed = !accumulate && x != y && Large<T>(n), Body = f };
             Split(n, ref row);
         }
     }
@@ -41,7 +46,7 @@ internal static unsafe partial class Loops
     public static void Map1<T, F>(in Geometry g, T* x, T* y, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap1
     {
-        var row = new Row1<T, F> { X = x, Y = y, Accumulate = accumulate, Body = f };
+        var row = new Row1<T, F> { X = x, Y = y, Accumulate = accumulate, Streamed = !accumulate && x != y && Large<T>(g.Count), Body = f };
         if (g.Rank > 0) (row.StepX, row.StepY) = (g.Stride(0, 0), g.Stride(1, 0));
         else (row.StepX, row.StepY) = (1, 1);
         if (g.Rank >= 2 && (row.StepY != 1 || !Plain(row.StepX)) && Tiled1(in g, x, y, accumulate, f)) return;
@@ -91,7 +96,7 @@ internal static unsafe partial class Loops
                 nint m = Math.Min(N - c, Gathered);
                 T* x = Panel(X + o0 + c * StepX, StepX, AxisX, bx, rows, m, out nint rowX);
                 for (nint r = 0; r < rows; r++)
-                    Kernel1(m, x + r * rowX, StepX == 0 ? 0 : 1, Y + o1 + c + r * AxisY, Accumulate, Body);
+                    Kernel1<T, F, Streaming.Through>(m, x + r * rowX, StepX == 0 ? 0 : 1, Y + o1 + c + r * AxisY, Accumulate, Body);
             }
         }
     }
@@ -100,7 +105,7 @@ internal static unsafe partial class Loops
     {
         public T* X, Y;
         public nint StepX, StepY;
-        public bool Accumulate;
+        public bool Accumulate, Streamed;
         public F Body;
 
         [SkipLocalsInit]
@@ -109,7 +114,8 @@ internal static unsafe partial class Loops
             T* x = X + o0, y = Y + o1;
             if (Plain(StepX) && StepY == 1)
             {
-                Kernel1(n, x, StepX, y, Accumulate, Body);
+                if (Streamed && IsOnLine(y)) Kernel1<T, F, Streaming.Around>(n, x, StepX, y, accumulate: false, Body);
+                else Kernel1<T, F, Streaming.Through>(n, x, StepX, y, Accumulate, Body);
                 return;
             }
             T* bx = stackalloc T[Gathered], by = stackalloc T[Gathered];
@@ -117,7 +123,7 @@ internal static unsafe partial class Loops
             {
                 nint m = Math.Min(n, Gathered);
                 T* px = Gather(x, StepX, bx, m), py = Destination(y, StepY, by, m, Accumulate);
-                Kernel1(m, px, StepX == 0 ? 0 : 1, py, Accumulate, Body);
+                Kernel1<T, F, Streaming.Through>(m, px, StepX == 0 ? 0 : 1, py, Accumulate, Body);
                 if (py != y) Scatter(by, y, StepY, m);
                 x += m * StepX;
                 y += m * StepY;
@@ -127,8 +133,8 @@ internal static unsafe partial class Loops
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Kernel1<T, F>(nint n, T* x, nint stepX, T* y, bool accumulate, F f)
-        where T : unmanaged, INumber<T> where F : struct, IMap1
+    private static void Kernel1<T, F, TStore>(nint n, T* x, nint stepX, T* y, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap1 where TStore : struct, Streaming.IStore
     {
         nint w = Vector512<T>.Count;
         Unsafe.SkipInit(out Vector512<T> splat);
@@ -143,7 +149,7 @@ internal static unsafe partial class Loops
         {
             var v = f.Invoke(Vector512.Load(x));
             if (accumulate) v += Vector512.Load(y);
-            v.Store(y);
+            TStore.Store(v, y);
             x += stepX;
             y += w;
         }
@@ -161,10 +167,10 @@ internal static unsafe partial class Loops
     public static void Map2<T, F>(nint n, T* x, T* y, T* z, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap2
     {
-        if (n < 2 * Chunk) Kernel2(n, x, 1, y, 1, z, accumulate, f);
+        if (n < 2 * Chunk) Kernel2<T, F, Streaming.Through>(n, x, 1, y, 1, z, accumulate, f);
         else
         {
-            var row = new Row2<T, F> { X = x, Y = y, Z = z, StepX = 1, StepY = 1, StepZ = 1, Accumulate = accumulate, Body = f };
+            var row = new Row2<T, F> { X = x, Y = y, Z = z, StepX = 1, StepY = 1, StepZ = 1, Accumulate = accumulate, Streamed = !accumulate && x != z && y != z && Large<T>(n), Body = f };
             Split(n, ref row);
         }
     }
@@ -173,7 +179,7 @@ internal static unsafe partial class Loops
     public static void Map2<T, F>(in Geometry g, T* x, T* y, T* z, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap2
     {
-        var row = new Row2<T, F> { X = x, Y = y, Z = z, Accumulate = accumulate, Body = f };
+        var row = new Row2<T, F> { X = x, Y = y, Z = z, Accumulate = accumulate, Streamed = !accumulate && x != z && y != z && Large<T>(g.Count), Body = f };
         if (g.Rank > 0) (row.StepX, row.StepY, row.StepZ) = (g.Stride(0, 0), g.Stride(1, 0), g.Stride(2, 0));
         else (row.StepX, row.StepY, row.StepZ) = (1, 1, 1);
         if (g.Rank >= 2 && (row.StepZ != 1 || !Plain(row.StepX) || !Plain(row.StepY)) && Tiled2(in g, x, y, z, accumulate, f)) return;
@@ -227,7 +233,7 @@ internal static unsafe partial class Loops
                 T* y = Panel(Y + o1 + c * StepY, StepY, AxisY, by, rows, m, out nint rowY);
                 for (nint r = 0; r < rows; r++)
                 {
-                    Kernel2(m, x + r * rowX, StepX == 0 ? 0 : 1, y + r * rowY, StepY == 0 ? 0 : 1,
+                    Kernel2<T, F, Streaming.Through>(m, x + r * rowX, StepX == 0 ? 0 : 1, y + r * rowY, StepY == 0 ? 0 : 1,
                         Z + o2 + c + r * AxisZ, Accumulate, Body);
                 }
             }
@@ -238,7 +244,7 @@ internal static unsafe partial class Loops
     {
         public T* X, Y, Z;
         public nint StepX, StepY, StepZ;
-        public bool Accumulate;
+        public bool Accumulate, Streamed;
         public F Body;
 
         [SkipLocalsInit]
@@ -247,7 +253,8 @@ internal static unsafe partial class Loops
             T* x = X + o0, y = Y + o1, z = Z + o2;
             if (Plain(StepX) && Plain(StepY) && StepZ == 1)
             {
-                Kernel2(n, x, StepX, y, StepY, z, Accumulate, Body);
+                if (Streamed && IsOnLine(z)) Kernel2<T, F, Streaming.Around>(n, x, StepX, y, StepY, z, accumulate: false, Body);
+                else Kernel2<T, F, Streaming.Through>(n, x, StepX, y, StepY, z, Accumulate, Body);
                 return;
             }
             T* bx = stackalloc T[Gathered], by = stackalloc T[Gathered], bz = stackalloc T[Gathered];
@@ -255,7 +262,7 @@ internal static unsafe partial class Loops
             {
                 nint m = Math.Min(n, Gathered);
                 T* px = Gather(x, StepX, bx, m), py = Gather(y, StepY, by, m), pz = Destination(z, StepZ, bz, m, Accumulate);
-                Kernel2(m, px, StepX == 0 ? 0 : 1, py, StepY == 0 ? 0 : 1, pz, Accumulate, Body);
+                Kernel2<T, F, Streaming.Through>(m, px, StepX == 0 ? 0 : 1, py, StepY == 0 ? 0 : 1, pz, Accumulate, Body);
                 if (pz != z) Scatter(bz, z, StepZ, m);
                 x += m * StepX;
                 y += m * StepY;
@@ -266,8 +273,8 @@ internal static unsafe partial class Loops
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Kernel2<T, F>(nint n, T* x, nint stepX, T* y, nint stepY, T* z, bool accumulate, F f)
-        where T : unmanaged, INumber<T> where F : struct, IMap2
+    private static void Kernel2<T, F, TStore>(nint n, T* x, nint stepX, T* y, nint stepY, T* z, bool accumulate, F f)
+        where T : unmanaged, INumber<T> where F : struct, IMap2 where TStore : struct, Streaming.IStore
     {
         nint w = Vector512<T>.Count;
         Unsafe.SkipInit(out Vector512<T> splatX);
@@ -294,8 +301,8 @@ internal static unsafe partial class Loops
                 a += Vector512.Load(z);
                 b += Vector512.Load(z + w);
             }
-            a.Store(z);
-            b.Store(z + w);
+            TStore.Store(a, z);
+            TStore.Store(b, z + w);
             x += 2 * stepX;
             y += 2 * stepY;
             z += 2 * w;
