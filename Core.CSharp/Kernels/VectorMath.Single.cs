@@ -363,8 +363,9 @@ internal static unsafe partial class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static V Erf(V x)
     {
-        var a = Abs(x);
-        var z = x * x;
+        // At the limit the quotient rounds to 1 exactly.
+        var a = MinNative(Create(3.9199994f), Abs(x));
+        var z = a * a;
         var p = FusedMultiplyAdd(Create(2.08664255e-06f), z, Create(0.000277750194f));
         p = FusedMultiplyAdd(p, z, Create(0.00347635779f));
         p = FusedMultiplyAdd(p, z, Create(0.0518154651f));
@@ -375,8 +376,7 @@ internal static unsafe partial class VectorMath
         q = FusedMultiplyAdd(q, z, Create(0.111310512f));
         q = FusedMultiplyAdd(q, z, Create(0.496170551f));
         q = FusedMultiplyAdd(q, z, V.One);
-        var y = MinNative(V.One, a * p / q);
-        return WithSign(ConditionalSelect(GreaterThan(a, Create(3.92f)), V.One, y), x);
+        return WithSign(MinNative(V.One, a * p / q), x);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
