@@ -20,6 +20,8 @@ type Recipe =
         /// For a number of steps, which a schedule may have to know.
         Optimiser: int -> Optimiser
         Augment: Augmentation option
+        /// The factor of the parameters' average.
+        Average: float option
         BatchSize: int
         Epochs: int
         /// Classes by name, where numbers do not say it.
@@ -64,6 +66,7 @@ let train recipe (settings: Settings) =
         >> report [ accuracy ]
         >> Option.foldBack validate data.Validation
         >> Option.foldBack augment recipe.Augment
+        >> Option.foldBack average recipe.Average
         >> settings.Plan
 
     let steps =

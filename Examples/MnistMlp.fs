@@ -37,6 +37,7 @@ let private sgd =
                 prepare training, None, prepare test)
         Optimiser = fun _ -> Optim.sgd 0.01
         Augment = None
+        Average = None
         BatchSize = 64
         Epochs = 10
         Classes = []
@@ -61,6 +62,7 @@ let private adam =
                 training, Some validation, prepare test)
         Optimiser = fun _ -> Optim.adam 1e-3
         Augment = None
+        Average = None
         BatchSize = 32
         Epochs = 10
         Classes = []
@@ -89,6 +91,7 @@ let private deep =
                 training, None, test)
         Optimiser = fun _ -> Optim.adam 1e-3
         Augment = None
+        Average = None
         BatchSize = 32
         Epochs = 10
         Classes = []

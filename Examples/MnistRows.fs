@@ -31,6 +31,7 @@ let private recipe name (layer: unit -> Layer) =
         Load = load
         Optimiser = fun _ -> Optim.adam 1e-3
         Augment = None
+        Average = None
         BatchSize = 64
         Epochs = 2
         Classes = []

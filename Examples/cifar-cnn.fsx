@@ -56,7 +56,10 @@ let run =
     Train.fit
         (Optim.adam 1e-3)
         Loss.crossEntropy
-        (epochs (if small then 2 else 10) >> batchSize 64 >> report [ accuracy ])
+        (epochs (if small then 2 else 10)
+         >> batchSize 64
+         >> average 0.997
+         >> report [ accuracy ])
         net
         train
         (Key.OfSeed 1L)
