@@ -148,15 +148,18 @@ let multiHeadAttention place heads causal mask rate weights =
         match parameters with
         | Node [ _, Leaf inputWeight; _, Leaf inputBias; _, Leaf outputWeight; _, Leaf outputBias ] ->
             let all = Tensor.Linear(x, inputWeight, inputBias)
-            let features = x.Shape[2]
-
-            let part i =
-                all.Slice(2, i * features, (i + 1) * features).SplitHeads heads
+            let mask = forHeads name x mask
 
             let seen =
-                attend mode rate causal (forHeads name x mask) None (part 0) (part 1) (part 2)
+                match mode with
+                | Train _ when rate > 0.0 ->
+                    let part i =
+                        all.Slice(2, i * x.Shape[2], (i + 1) * x.Shape[2]).SplitHeads heads
 
-            Tensor.Linear(seen.MergeHeads(), outputWeight, outputBias), state
+                    (attend mode rate causal mask None (part 0) (part 1) (part 2)).MergeHeads()
+                | _ -> Tensor.SelfAttention(all, heads, mask, causal)
+
+            Tensor.Linear(seen, outputWeight, outputBias), state
         | _ ->
             invalidArg
                 (nameof parameters)

@@ -214,6 +214,67 @@ let private heads =
             (written ((part 0).Reshape(8, 50, 6)) (copies shared) ((part 2).Reshape(8, 50, 6)) null false)
             ((attended (part 0) shared (part 2) null false).Reshape(8, 50, 6)))
 
+/// Queries, keys and values in one tensor: the result and all gradients by the one operation and by heads taken apart.
+let private sideBySide =
+    testCase "heads side by side are what they are apart" (fun () ->
+        for steps, heads, size in
+            [
+                1, 1, 1
+                7, 2, 3
+                33, 3, 16
+                43, 2, 8
+                64, 4, 32
+                85, 1, 33
+                130, 2, 17
+                300, 2, 20
+            ] do
+            for dtype, epsilon in [ DType.Float64, 1e-12; DType.Float32, 2e-5 ] do
+                for causal in [ false; true ] do
+                    for added in [ false; true ] do
+                        let scores = [ 2; heads; steps; steps ]
+
+                        let x =
+                            [|
+                                draw 1 dtype [ 2; steps; 3 * heads * size ]
+                                if added then
+                                    draw 2 dtype scores
+                            |]
+
+                        let hidden: Tensor | null =
+                            if added then
+                                null
+                            else
+                                (draw 3 DType.Float64 [ steps; steps ]).Greater -0.4
+
+                        let mask (t: Tensor[]) : Tensor | null = if added then t[1] else hidden
+
+                        let whole (t: Tensor[]) =
+                            [| Tensor.SelfAttention(t[0], heads, mask t, causal) |]
+
+                        let apart (t: Tensor[]) =
+                            let part i =
+                                t[0].Slice(2, i * heads * size, (i + 1) * heads * size).SplitHeads heads
+
+                            [| Tensor.Attention(part 0, part 1, part 2, mask t, causal).MergeHeads() |]
+
+                        let all (f: Tensor[] -> Tensor[]) =
+                            let struct (y, pull) = Diff.Vjp(Func<Tensor[], Tensor[]> f, x)
+                            Array.append y (pull.Invoke [| draw 4 dtype [ 2; steps; heads * size ] |])
+
+                        let one, many =
+                            withThreads 1 (fun () -> all whole), withThreads 3 (fun () -> all whole)
+
+                        Array.iter2
+                            (fun (a: Tensor) (b: Tensor) ->
+                                Expect.equal (a.ToDoubles()) (b.ToDoubles()) "bits of three threads")
+                            one
+                            many
+
+                        let what =
+                            $"{steps} steps, {heads} heads of {size}, causal = {causal}, added = {added}, {dtype}"
+
+                        Array.iter2 (close epsilon what) (all apart) one)
+
 let private hidden =
     [
         testCase "a query that sees no key gives zeros, and so do its gradients" (fun () ->
@@ -278,6 +339,9 @@ let private refused =
                     fun () -> Tensor.Attention(x [ 3; 4 ], x [ 5; 4 ], x [ 6; 2 ])
                     "rank", "need two axes", fun () -> Tensor.Attention(x [ 4 ], x [ 5; 4 ], x [ 5; 2 ])
                     "batch", "shapes must agree", fun () -> Tensor.Attention(x [ 2; 3; 4 ], x [ 3; 5; 4 ], x [ 5; 2 ])
+                    "heads",
+                    "each divided into the heads; got [2, 3, 12] and 3 heads",
+                    fun () -> Tensor.SelfAttention(x [ 2; 3; 12 ], 3)
                     "mask",
                     "the mask must broadcast to queries x keys; got mask [4, 5] for [3, 5]",
                     fun () -> Tensor.Attention(x [ 3; 4 ], x [ 5; 4 ], x [ 5; 2 ], x [ 4; 5 ])
@@ -292,4 +356,4 @@ let private refused =
 
 [<Tests>]
 let tests =
-    testList "attention in blocks" ([ agreesWithProducts; threads; oneTensor; heads; refused ] @ hidden)
+    testList "attention in blocks" ([ agreesWithProducts; threads; oneTensor; heads; sideBySide; refused ] @ hidden)

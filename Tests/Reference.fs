@@ -486,6 +486,23 @@ let private attention (a: Attributes) (x: Plain[]) =
                 if sees s then (softmax s)[Array.last index] else 0.0)
     |]
 
+/// Queries, keys and values side by side, heads side by side in each.
+let private selfAttention (a: Attributes) (x: Plain[]) =
+    let steps, heads = x[0].Shape[1], a.Int "heads"
+    let size = x[0].Shape[2] / (3 * heads)
+
+    let part p =
+        make [| x[0].Shape[0]; heads; steps; size |] (fun i ->
+            at x[0] [| i[0]; i[2]; (p * heads + i[1]) * size + i[3] |])
+
+    let y = attention a (Array.append [| part 0; part 1; part 2 |] x[1..])
+
+    Array.append
+        [|
+            make [| x[0].Shape[0]; steps; heads * size |] (fun i -> at y[0] [| i[0]; i[2] / size; i[1]; i[2] % size |])
+        |]
+        y[1..]
+
 /// By the operation's name.
 let all: Map<string, Attributes -> Plain[] -> Plain[]> =
     Map
@@ -595,6 +612,7 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "matmul", matmul
             "linear", linear
             "attention", attention
+            "selfAttention", selfAttention
             yield! Map.toSeq WindowReference.all
             yield! Map.toSeq NormalisationReference.all
             yield! Map.toSeq RecurrenceReference.all

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using static Functional.Kernels.Lanes;
 
@@ -26,17 +25,13 @@ internal static unsafe partial class Attention<T>
             if (Groups > 1)
             {
                 nint matrix = chunk / Groups, group = chunk % Groups;
-                var dq = Gradients.Q.Data == null ? default : new Gradient<T> { Data = Apart + chunk * Arrays.Queries * Arrays.Features, Fresh = true };
-                Sweep(Arrays, Gradients, dq, matrix, group * GroupKeys, Math.Min(Arrays.Keys, (group + 1) * GroupKeys));
+                Sweep(Arrays, Gradients, Gradients.Q.IsWanted ? Apart + chunk * Arrays.Queries * Arrays.Features : null, Arrays.Features, fresh: true,
+                    matrix, group * GroupKeys, Math.Min(Arrays.Keys, (group + 1) * GroupKeys));
                 return;
             }
             var end = Math.Min(Arrays.Batch, (chunk + 1) * MatricesPerChunk);
             for (var matrix = chunk * MatricesPerChunk; matrix < end; matrix++)
-            {
-                var dq = Gradients.Q;
-                if (dq.Data != null) dq.Data += matrix * Arrays.Queries * Arrays.Features;
-                Sweep(Arrays, Gradients, dq, matrix, 0, Arrays.Keys);
-            }
+                Sweep(Arrays, Gradients, Gradients.Q.IsWanted ? Gradients.Q.Rows.Of(matrix, 0) : null, Gradients.Q.Rows.Stride, Gradients.Q.Fresh, matrix, 0, Arrays.Keys);
         }
     }
 
@@ -50,15 +45,18 @@ internal static unsafe partial class Attention<T>
             var arrays = Parts.Arrays;
             nint block = QueryBlock(arrays.Causal), blocks = (arrays.Queries + block - 1) / block;
             nint matrix = chunk / blocks, first = chunk % blocks * block, features = arrays.Features;
-            var count = (Math.Min(arrays.Queries, first + block) - first) * features;
-            var target = Parts.Gradients.Q.Data + (matrix * arrays.Queries + first) * features;
+            var (target, rows) = (Parts.Gradients.Q.Rows, Math.Min(arrays.Queries, first + block) - first);
             for (nint group = 0; group < Parts.Groups; group++)
             {
                 // Queries before a group's first key have seen none of it.
                 if (arrays.Causal && group * Parts.GroupKeys >= first + block) break;
                 var source = Parts.Apart + ((matrix * Parts.Groups + group) * arrays.Queries + first) * features;
-                if (group == 0 && Parts.Gradients.Q.Fresh) new Span<T>(source, (int)count).CopyTo(new Span<T>(target, (int)count));
-                else Plain.AddScaled(T.One, source, target, count);
+                for (nint r = 0; r < rows; r++, source += features)
+                {
+                    var row = target.Of(matrix, first + r);
+                    if (group == 0 && Parts.Gradients.Q.Fresh) new Span<T>(source, (int)features).CopyTo(new Span<T>(row, (int)features));
+                    else Plain.AddScaled(T.One, source, row, features);
+                }
             }
         }
     }
@@ -78,17 +76,17 @@ internal static unsafe partial class Attention<T>
         if (gradients.Shared)
         {
             // What is added to one gradient must not be cleared with another.
-            Clear(ref job.Gradients.Q, batch * arrays.Queries * arrays.Features);
-            Clear(ref job.Gradients.K, batch * arrays.Keys * arrays.Features);
-            Clear(ref job.Gradients.V, batch * arrays.Keys * arrays.Values);
-            Clear(ref job.Gradients.Mask, batch * arrays.Queries * arrays.Keys);
+            Clear(ref job.Gradients.Q, batch, arrays.Queries, arrays.Features);
+            Clear(ref job.Gradients.K, batch, arrays.Keys, arrays.Features);
+            Clear(ref job.Gradients.V, batch, arrays.Keys, arrays.Values);
+            Clear(ref job.Gradients.Mask, batch, arrays.Queries, arrays.Keys);
         }
         if (job.Groups == 1)
         {
             Workers.For((int)((batch + job.MatricesPerChunk - 1) / job.MatricesPerChunk), ref job);
             return;
         }
-        var memory = gradients.Q.Data == null ? null : SharedScratch.Rent(batch * job.Groups * arrays.Queries * arrays.Features * sizeof(T));
+        var memory = !gradients.Q.IsWanted ? null : SharedScratch.Rent(batch * job.Groups * arrays.Queries * arrays.Features * sizeof(T));
         job.Apart = memory == null ? null : (T*)memory.Pointer;
         var chunks = (int)(batch * job.Groups);
         if (gradients.Shared)
@@ -101,26 +99,38 @@ internal static unsafe partial class Attention<T>
         SharedScratch.Return(memory);
     }
 
-    private static void Clear(ref Gradient<T> gradient, nint count)
+    private static void Clear(ref Gradient<T> gradient, nint batch, nint rows, nint columns)
     {
-        if (gradient.Data != null && gradient.Fresh) Clear(gradient.Data, count);
+        if (gradient.IsWanted && gradient.Fresh)
+            for (nint matrix = 0; matrix < batch; matrix++) Clear(gradient, matrix, 0, rows, columns);
         gradient.Fresh = false;
     }
 
-    private static void Clear(T* memory, nint count) => NativeMemory.Clear(memory, (nuint)(count * sizeof(T)));
+    private static void Clear(in Gradient<T> gradient, nint matrix, nint first, nint end, nint columns)
+    {
+        if (gradient.IsWanted && gradient.Fresh)
+            for (; first < end; first++) Clear(gradient.Rows.Of(matrix, first), columns);
+    }
 
-    /// <summary>Some keys of one matrix, and all queries, whose gradient <paramref name="dq"/> is.</summary>
-    private static void Sweep(in AttentionArrays<T> arrays, in AttentionGradients<T> gradients, in Gradient<T> dq, nint matrix, nint firstKey, nint endKey)
+    private static void Clear(T* memory, nint count) => new Span<T>(memory, (int)count).Clear();
+
+    /// <summary>Some keys of one matrix, and all queries, whose gradient <paramref name="dq"/> is. The last block of queries sees every key that any of them sees: what it adds
+    /// to the keys' gradients comes first and finds nothing there.</summary>
+    private static void Sweep(in AttentionArrays<T> arrays, in AttentionGradients<T> gradients, T* dq, nint stepQ, bool fresh, nint matrix, nint firstKey, nint endKey)
     {
         nint features = arrays.Features, values = arrays.Values, keys = arrays.Keys, queries = arrays.Queries, queryBlock = QueryBlock(arrays.Causal);
         var (dk, dv, dmask) = (gradients.K, gradients.V, gradients.Mask);
-        if (dq.Data != null && dq.Fresh) Clear(dq.Data, queries * features);
-        if (dk.Data != null && dk.Fresh) Clear(dk.Data + (matrix * keys + firstKey) * features, (endKey - firstKey) * features);
-        if (dv.Data != null && dv.Fresh) Clear(dv.Data + (matrix * keys + firstKey) * values, (endKey - firstKey) * values);
-        if (dmask.Data != null && dmask.Fresh)
-            for (nint i = 0; i < queries; i++) Clear(dmask.Data + (matrix * queries + i) * keys + firstKey, endKey - firstKey);
-        var scored = dq.Data != null || dmask.Data != null || dk.Data != null;
-        if (!scored && dv.Data == null) return;
+        var scored = dq != null || dmask.IsWanted || dk.IsWanted;
+        if (!scored && !dv.IsWanted) return;
+        var seen = queries == 0 ? firstKey : Math.Max(firstKey, arrays.Causal ? Math.Min(endKey, queries) : endKey);
+        Clear(dk, matrix, seen, endKey, features);
+        Clear(dv, matrix, seen, endKey, values);
+        if (dmask.IsWanted && dmask.Fresh)
+            for (nint i = 0; i < queries; i++) Clear(dmask.Rows.Of(matrix, i) + firstKey, endKey - firstKey);
+        // Queries that no key of these has come to.
+        var unseen = seen == firstKey ? queries : arrays.Causal ? firstKey / queryBlock * queryBlock : 0;
+        if (dq != null && fresh)
+            for (nint i = 0; i < unseen; i++) Clear(dq + i * stepQ, features);
 
         nint keyBlock = KeyBlock(arrays), stride = RowStride(keyBlock);
         nint sizeK = Gemm<T>.PackedSize(keyBlock, features), sizeV = Gemm<T>.PackedSize(keyBlock, values), sizeRows = Gemm<T>.PackedSize(features, keyBlock),
@@ -131,26 +141,26 @@ internal static unsafe partial class Attention<T>
             q = arena.Take(queryBlock * features), weights = arena.Take(queryBlock * stride), cotangents = arena.Take(queryBlock * stride), delta = arena.Take(queries);
         var kept = arrays.Weights != null;
         nint firstRow = matrix * queries;
-        Deltas(arrays.Y + firstRow * values, gradients.Y.Of(matrix, 0), gradients.Y.Stride, queries, values, gradients.Lse == null ? null : gradients.Lse + firstRow, delta);
+        Deltas(arrays.Y.Of(matrix, 0), arrays.Y.Stride, gradients.Y.Of(matrix, 0), gradients.Y.Stride, queries, values, gradients.Lse == null ? null : gradients.Lse + firstRow, delta);
 
-        var seen = arrays.Causal ? Math.Min(endKey, queries) : endKey;
         for (var j = firstKey; j < seen; j += keyBlock)
         {
             var block = Math.Min(keyBlock, seen - j);
             if (!kept) Gemm<T>.Pack(block, features, arrays.K.Of(matrix, j), 1, arrays.K.Stride, packedK);
             if (scored) Gemm<T>.Pack(block, values, arrays.V.Of(matrix, j), 1, arrays.V.Stride, packedV);
-            if (dq.Data != null) Gemm<T>.Pack(features, block, arrays.K.Of(matrix, j), arrays.K.Stride, 1, packedRows);
-            for (var i = arrays.Causal ? j / queryBlock * queryBlock : 0; i < queries; i += queryBlock)
+            if (dq != null) Gemm<T>.Pack(features, block, arrays.K.Of(matrix, j), arrays.K.Stride, 1, packedRows);
+            var firstQuery = arrays.Causal ? j / queryBlock * queryBlock : 0;
+            var last = firstQuery + (queries - 1 - firstQuery) / queryBlock * queryBlock;
+            for (var i = last; i >= firstQuery; i -= queryBlock)
             {
                 var height = Math.Min(queryBlock, queries - i);
                 var tile = new ScoreTile { Scores = weights, Stride = stride, Rows = height, Grows = arrays.Causal ? 1 : 0 };
                 var width = tile.Width = Math.Min(block, (arrays.Causal ? Math.Min(seen, i + height) : seen) - j);
-                if (width <= 0) continue;
                 tile.Visible = arrays.Causal ? i + 1 - j : width;
                 var g = gradients.Y.Of(matrix, i);
                 if (scored) Gemm<T>.RunOn(packedV, values, height, width, values, g, gradients.Y.Stride, 1, cotangents, stride, false, default);
                 var row = matrix * queries + i;
-                var target = dmask.Data == null ? null : dmask.Data + row * keys + j;
+                var target = dmask.IsWanted ? dmask.Rows.Of(matrix, i) + j : null;
                 if (kept)
                 {
                     tile.Scores = arrays.Weights + row * keys;
@@ -164,27 +174,27 @@ internal static unsafe partial class Attention<T>
                     if (arrays.Mask.Data != null) Apply(arrays.Mask, matrix, i, j, tile);
                     Backward(tile, cotangents, arrays.Lse + row, delta + i, arrays.Scale, target, keys);
                 }
-                if (dv.Data != null)
+                if (dv.IsWanted)
                 {
                     Gemm<T>.Pack(values, height, g, gradients.Y.Stride, 1, packedG);
-                    Gemm<T>.RunOn(packedG, height, width, values, height, tile.Scores, 1, tile.Stride, dv.Data + (matrix * keys + j) * values, values, true, default);
+                    Gemm<T>.RunOn(packedG, height, width, values, height, tile.Scores, 1, tile.Stride, dv.Rows.Of(matrix, j), dv.Rows.Stride, !dv.Fresh || i < last, default);
                 }
-                if (dk.Data != null)
+                if (dk.IsWanted)
                 {
                     Gemm<T>.Pack(features, height, arrays.Q.Of(matrix, i), arrays.Q.Stride, 1, packedQ);
-                    Gemm<T>.RunOn(packedQ, height, width, features, height, cotangents, 1, stride, dk.Data + (matrix * keys + j) * features, features, true, default);
+                    Gemm<T>.RunOn(packedQ, height, width, features, height, cotangents, 1, stride, dk.Rows.Of(matrix, j), dk.Rows.Stride, !dk.Fresh || i < last, default);
                 }
-                if (dq.Data != null)
-                    Gemm<T>.RunOn(packedRows, block, height, features, width, cotangents, stride, 1, dq.Data + i * features, features, true, default);
+                if (dq != null)
+                    Gemm<T>.RunOn(packedRows, block, height, features, width, cotangents, stride, 1, dq + i * stepQ, stepQ, !fresh || j > firstKey, default);
             }
         }
     }
 
     /// <summary>δ = Σ ḡ·y − l̄ of each row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Deltas(T* y, T* g, nint stride, nint rows, nint values, T* lse, T* delta)
+    private static void Deltas(T* y, nint step, T* g, nint stride, nint rows, nint values, T* lse, T* delta)
     {
-        for (nint r = 0; r < rows; r++, y += values, g += stride)
+        for (nint r = 0; r < rows; r++, y += step, g += stride)
         {
             var sum = Vector512<double>.Zero;
             for (nint i = 0; i < values;)

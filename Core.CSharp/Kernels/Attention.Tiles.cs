@@ -88,22 +88,79 @@ internal static unsafe partial class Attention<T>
         }
     }
 
+    /// <summary>The weights of all keys, whose scores the tile holds, 0 where not seen and behind the tile; each row's largest score and the sum of its exponentials.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Weigh(in ScoreTile tile, T* largest, T* sums, nint keys, T* weights)
+    {
+        var least = Splat<T>(double.NegativeInfinity);
+        for (nint r = 0; r < tile.Rows; r++, weights += keys)
+        {
+            var row = tile.Scores + r * tile.Stride;
+            var n = tile.Seen(r);
+            nint whole = n / Width * Width, i = 0;
+            Vector512<T> m = least, s = Vector512<T>.Zero;
+            for (; i < whole; i += Width) m = Vector512.MaxNative(m, Vector512.Load(row + i));
+            if (i < n)
+            {
+                // Behind what is seen come lanes of weight 0.
+                var rest = Vector512.ConditionalSelect(First<T>(n - i), Vector512.Load(row + i), least);
+                rest.Store(row + i);
+                m = Vector512.MaxNative(m, rest);
+                whole += Width;
+            }
+            var now = Max(m);
+            var shift = Vector512.Create(T.IsNegativeInfinity(now) ? T.Zero : now);
+            for (i = 0; i < whole; i += Width)
+            {
+                var e = VectorMath.Exp(Vector512.Load(row + i) - shift);
+                e.Store(row + i);
+                s += e;
+            }
+            var sum = T.CreateTruncating(Reductions.Total(Reductions.Widened(s)));
+            largest[r] = now;
+            sums[r] = sum;
+            var factor = Vector512.Create(sum == T.Zero ? T.Zero : T.One / sum);
+            for (i = 0; i < whole; i += Width) Put(Vector512.Load(row + i) * factor, weights, i, keys);
+            for (; i < keys; i += Width) Put(Vector512<T>.Zero, weights, i, keys);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put(Vector512<T> v, T* row, nint i, nint n)
+    {
+        if (n - i >= Width) v.Store(row + i);
+        else Store(v, row + i, n - i);
+    }
+
     /// <summary>What rows have gathered so far, scaled from what was their largest score to what now is.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Shrink(T* y, nint values, nint rows, T* sums, T* before)
+    private static void Shrink(T* y, nint stride, nint values, nint rows, T* sums, T* before)
     {
         for (nint r = 0; r < rows; r += Width) VectorMath.Exp(Vector512.Load(before + r)).Store(before + r);
         for (nint r = 0; r < rows; r++)
         {
             if (before[r] == T.One) continue;
             sums[r] *= before[r];
-            Multiply(y + r * values, values, before[r]);
+            Multiply(y + r * stride, values, before[r]);
         }
     }
 
     /// <summary>Rows divided by their sums, and their logsumexps. Where a sum is 0, no key was visible.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Finish(T* y, T* lse, T* sums, T* largest, nint rows, nint values)
+    private static void Finish(T* y, nint stride, T* lse, T* sums, T* largest, nint rows, nint values)
+    {
+        Logarithms(lse, sums, largest, rows);
+        for (nint r = 0; r < rows; r++)
+        {
+            var target = y + r * stride;
+            if (sums[r] == T.Zero) Clear(target, values);
+            else Multiply(target, values, T.One / sums[r]);
+        }
+    }
+
+    /// <summary>The rows' logsumexps, 0 where a sum is.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Logarithms(T* lse, T* sums, T* largest, nint rows)
     {
         for (nint r = 0; r < rows; r += Width)
         {
@@ -111,27 +168,6 @@ internal static unsafe partial class Attention<T>
             var sum = Load(sums + r, k);
             var empty = Vector512.Equals(sum, Vector512<T>.Zero);
             Store(Vector512.ConditionalSelect(empty, sum, VectorMath.Log(sum) + Load(largest + r, k)), lse + r, k);
-            for (nint i = 0; i < k; i++)
-            {
-                var target = y + (r + i) * values;
-                if (sums[r + i] == T.Zero) new Span<T>(target, (int)values).Clear();
-                else Multiply(target, values, T.One / sums[r + i]);
-            }
-        }
-    }
-
-    /// <summary>The weights of all keys: exponentials divided by their sums, behind the tile zeros.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Keep(in ScoreTile tile, T* sums, nint keys, T* weights)
-    {
-        for (nint r = 0; r < tile.Rows; r++, weights += keys)
-        {
-            var row = tile.Scores + r * tile.Stride;
-            var factor = Vector512.Create(sums[r] == T.Zero ? T.Zero : T.One / sums[r]);
-            nint i = 0;
-            for (; i <= tile.Width - Width; i += Width) (Vector512.Load(row + i) * factor).Store(weights + i);
-            if (i < tile.Width) Store(Vector512.Load(row + i) * factor, weights + i, tile.Width - i);
-            if (tile.Width < keys) new Span<T>(weights + tile.Width, (int)(keys - tile.Width)).Clear();
         }
     }
 

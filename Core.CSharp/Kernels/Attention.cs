@@ -33,23 +33,25 @@ internal unsafe struct AttentionArrays<T> where T : unmanaged
     internal bool Causal;
     internal T Scale;
 
-    /// <summary>[queries, features], [keys, features] and [keys, values].</summary>
-    internal Rows<T> Q, K, V;
+    /// <summary>[queries, features], [keys, features], [keys, values] and [queries, values].</summary>
+    internal Rows<T> Q, K, V, Y;
 
     internal ScoreMask Mask;
 
-    /// <summary>[batch, queries, values] and each query's logsumexp [batch, queries], 0 for a query that sees no key.</summary>
-    internal T* Y, Lse;
+    /// <summary>Each query's logsumexp [batch, queries], 0 for a query that sees no key.</summary>
+    internal T* Lse;
 
     /// <summary>The weights [batch, queries, keys], or null where they are not kept.</summary>
     internal T* Weights;
 }
 
-/// <summary>One gradient: null where not wanted; <see cref="Fresh"/> where nothing is in it to add to.</summary>
+/// <summary>One gradient: no data where not wanted; <see cref="Fresh"/> where nothing is in it to add to.</summary>
 internal unsafe struct Gradient<T> where T : unmanaged
 {
-    internal T* Data;
+    internal Rows<T> Rows;
     internal bool Fresh;
+
+    internal readonly bool IsWanted => Rows.Data != null;
 }
 
 /// <summary>Cotangents and gradients of an attention.</summary>
@@ -164,10 +166,10 @@ internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFl
             + 2 * Arena.Bytes(rows) + 2 * Arena.Bytes(queryBlock + Width));
         T* packedK = arena.Take(sizeK), packedV = arena.Take(sizeV), q = arena.Take(queryBlock * features), scores = arena.Take(queryBlock * stride),
             largest = arena.Take(rows), sums = arena.Take(rows), shifts = arena.Take(queryBlock + Width), before = arena.Take(queryBlock + Width);
-        T* y = arrays.Y + (matrix * arrays.Queries + first) * values, lse = arrays.Lse + matrix * arrays.Queries + first;
+        var lse = arrays.Lse + matrix * arrays.Queries + first;
         new Span<T>(largest, (int)rows).Fill(T.NegativeInfinity);
         new Span<T>(sums, (int)rows).Clear();
-        if (keys == 0) Finish(y, lse, sums, largest, rows, values);
+        if (keys == 0) Finish(arrays.Y.Of(matrix, first), arrays.Y.Stride, lse, sums, largest, rows, values);
 
         var seen = arrays.Causal ? Math.Min(keys, end) : keys;
         for (nint j = 0; j < seen; j += keyBlock)
@@ -185,14 +187,24 @@ internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFl
                 Scaled(arrays.Q.Of(matrix, i), arrays.Q.Stride, height, features, arrays.Scale, q);
                 Gemm<T>.RunOn(packedK, features, height, tile.Width, features, q, features, 1, scores, stride, false, default);
                 if (arrays.Mask.Data != null) Apply(arrays.Mask, matrix, i, j, tile);
-                var target = y + (i - first) * values;
+                var target = arrays.Y.Of(matrix, i);
                 T* m = largest + (i - first), sum = sums + (i - first);
+                if (arrays.Weights != null)
+                {
+                    // All keys at once: the weights themselves weigh the values.
+                    var weights = arrays.Weights + (matrix * arrays.Queries + i) * keys;
+                    Weigh(tile, m, sum, keys, weights);
+                    Gemm<T>.RunOn(packedV, block, height, values, tile.Width, weights, keys, 1, target, arrays.Y.Stride, false, default);
+                    Logarithms(lse + (i - first), sum, m, height);
+                    for (nint r = 0; r < height; r++)
+                        if (sum[r] == T.Zero) Clear(target + r * arrays.Y.Stride, values);
+                    continue;
+                }
                 Largest(tile, m, shifts, before);
-                if (j > 0) Shrink(target, values, height, sum, before);
+                if (j > 0) Shrink(target, arrays.Y.Stride, values, height, sum, before);
                 Exponentiate(tile, shifts, sum);
-                Gemm<T>.RunOn(packedV, block, height, values, tile.Width, scores, stride, 1, target, values, j > 0, default);
-                if (arrays.Weights != null) Keep(tile, sum, keys, arrays.Weights + (matrix * arrays.Queries + i) * keys);
-                if (j + block >= lastKey) Finish(target, lse + (i - first), sum, m, height, values);
+                Gemm<T>.RunOn(packedV, block, height, values, tile.Width, scores, stride, 1, target, arrays.Y.Stride, j > 0, default);
+                if (j + block >= lastKey) Finish(target, arrays.Y.Stride, lse + (i - first), sum, m, height, values);
             }
         }
     }

@@ -25,8 +25,7 @@ namespace Functional
                 mask = mask.ExpandTo(scores);
             }
             (q, k, v) = (All(q), All(k), All(v));
-            // Few keys: their weights take no more room than the rows they are made of and go into.
-            var attend = Attentions.With(causal, scale, keep: k.Shape[-2] <= q.Shape[-1] + v.Shape[-1]);
+            var attend = Attentions.With(causal, scale, Attentions.Keeps(k.Shape[-2], q.Shape[-1], v.Shape[-1]));
             return (mask is null ? attend.Apply(q, k, v) : attend.Apply(q, k, v, mask))[0];
 
             static Shape Leading(Tensor x) => Shape.Of(x.Shape.Sizes[..^2]);
@@ -91,11 +90,7 @@ namespace Functional.Ops
         {
             Name = "attention",
             Shape = x => Check(x, keep),
-            Forward = new Forward.Into((x, y) =>
-            {
-                if (y[0].DType == DType.Float32) Forward<float>(x, y, causal, scale);
-                else Forward<double>(x, y, causal, scale);
-            }),
+            Forward = new Forward.Into((x, y) => ForwardPlain(x, y, causal, scale)),
             // Scores, and what they weigh; a causal one is counted whole.
             Flop = static (x, y) => 2 * y[1].Shape.Count * x[1].Shape[-2] * (x[0].Shape[-1] + x[2].Shape[-1]),
             Vjp = (x, y, g, i) =>
@@ -119,11 +114,7 @@ namespace Functional.Ops
                     _ => scores,
                 };
             },
-            VjpInto = (x, y, g, dx) =>
-            {
-                if (y[0].DType == DType.Float32) Backward<float>(x, y, g, dx, causal, scale);
-                else Backward<double>(x, y, g, dx, causal, scale);
-            },
+            VjpInto = (x, y, g, dx) => BackwardPlain(x, y, g, Array.ConvertAll(dx, Target.Of), causal, scale),
             Sample = static draw =>
             {
                 int[] batch = [.. draw.Shape(0, 2, empty: true).Sizes];
@@ -145,6 +136,9 @@ namespace Functional.Ops
                 };
             },
         };
+
+        /// <summary>Few keys: their weights take no more room than the rows they are made of and go into.</summary>
+        internal static bool Keeps(int keys, int features, int values) => keys <= features + values;
 
         private static Spec[] Check(Tensor[] x, bool keep)
         {
@@ -204,8 +198,8 @@ namespace Functional.Ops
         /// <summary>Tensors that a kernel reads by bare pointers, kept until it is done, and where their matrices begin.</summary>
         private sealed class Kept(int batch, nint* offsets)
         {
-            // Of q, k, v, the mask and a cotangent.
-            internal const int Tables = 5;
+            // Of q, k, v, the mask, the result, its cotangent and four gradients.
+            internal const int Tables = 10;
 
             private readonly List<Tensor> _alive = [];
 
@@ -216,6 +210,10 @@ namespace Functional.Ops
                 _alive.Add(x);
                 return new() { Data = x.Pointer<T>(), Stride = x.Strides[^2], Offsets = Offsets(x) };
             }
+
+            /// <summary>Where a gradient goes, rows whose elements lie side by side; nowhere where there is no tensor.</summary>
+            internal Gradient<T> Gradient<T>(Target target) where T : unmanaged =>
+                target.Memory is { } memory ? new() { Rows = Rows<T>(memory), Fresh = target.Fresh } : default;
 
             internal ScoreMask Mask(Tensor x)
             {
@@ -266,10 +264,35 @@ namespace Functional.Ops
             K = kept.Rows<T>(x[1]),
             V = kept.Rows<T>(x[2]),
             Mask = x.Length > 3 ? kept.Mask(x[3]) : default,
-            Y = y[0].Pointer<T>(),
+            Y = kept.Rows<T>(y[0]),
             Lse = y[1].Pointer<T>(),
             Weights = y.Length > 2 ? y[2].Pointer<T>() : null,
         };
+
+        /// <summary>Where a gradient goes, or nowhere; fresh memory may hold anything.</summary>
+        internal readonly record struct Target(Tensor? Memory, bool Fresh)
+        {
+            internal static Target Of(Slot? slot)
+            {
+                if (slot is null) return default;
+                var memory = slot.Open(out var accumulate);
+                return new(memory, !accumulate);
+            }
+        }
+
+        /// <summary>The outputs y, of which the first may be any view whose rows' elements lie side by side.</summary>
+        internal static void ForwardPlain(Tensor[] x, Tensor[] y, bool causal, double? scale)
+        {
+            if (y[0].DType == DType.Float32) Forward<float>(x, y, causal, scale);
+            else Forward<double>(x, y, causal, scale);
+        }
+
+        /// <summary>The gradients of x, into such views too.</summary>
+        internal static void BackwardPlain(Tensor[] x, Tensor[] y, Tensor[] g, Target[] dx, bool causal, double? scale)
+        {
+            if (y[0].DType == DType.Float32) Backward<float>(x, y, g, dx, causal, scale);
+            else Backward<double>(x, y, g, dx, causal, scale);
+        }
 
         private static void Forward<T>(Tensor[] x, Tensor[] y, bool causal, double? scale) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
@@ -283,34 +306,28 @@ namespace Functional.Ops
             }
         }
 
-        private static void Backward<T>(Tensor[] x, Tensor[] y, Tensor[] g, Slot?[] dx, bool causal, double? scale) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        private static void Backward<T>(Tensor[] x, Tensor[] y, Tensor[] g, Target[] dx, bool causal, double? scale) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
             var batch = Batch(x[0]);
             var offsets = batch <= 256 ? stackalloc nint[Kept.Tables * batch] : new nint[Kept.Tables * batch];
             fixed (nint* first = offsets)
             {
                 var kept = new Kept(batch, first);
+                var wanted = Array.FindAll(dx, target => target.Memory is not null);
                 var gradients = new AttentionGradients<T>
                 {
                     Y = kept.Rows<T>(g[0]),
                     Lse = Normalisation.IsZero(g[1]) ? null : kept.Contiguous<T>(g[1]),
                     Weights = g.Length < 3 || Normalisation.IsZero(g[2]) ? null : kept.Contiguous<T>(g[2]),
-                    Q = Open<T>(dx[0]),
-                    K = Open<T>(dx[1]),
-                    V = Open<T>(dx[2]),
-                    Mask = dx.Length > 3 ? Open<T>(dx[3]) : default,
-                    Shared = dx.OfType<Slot>().Distinct().Count() < dx.Count(slot => slot is not null),
+                    Q = kept.Gradient<T>(dx[0]),
+                    K = kept.Gradient<T>(dx[1]),
+                    V = kept.Gradient<T>(dx[2]),
+                    Mask = dx.Length > 3 ? kept.Gradient<T>(dx[3]) : default,
+                    Shared = wanted.DistinctBy(target => target.Memory).Count() < wanted.Length,
                 };
                 Attention<T>.Backward(Arrays<T>(x, y, causal, scale, kept), gradients);
                 GC.KeepAlive(kept);
             }
-        }
-
-        private static Gradient<T> Open<T>(Slot? slot) where T : unmanaged
-        {
-            if (slot is null) return default;
-            var memory = slot.Open(out var accumulate);
-            return new() { Data = memory.Pointer<T>(), Fresh = !accumulate };
         }
     }
 }

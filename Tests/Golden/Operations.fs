@@ -240,7 +240,7 @@ let private multiHeadAttention: Operation =
         let project i (t: Tensor) =
             let from, until = i * features, (i + 1) * features
 
-            Tensor.Linear(t, x[3].Slice(0, from, until).T, x[4].Slice(0, from, until)).SplitHeads heads
+            Tensor.Linear(t, x[3].Slice(0, from, until).T, x[4].Slice(0, from, until))
 
         // The file's mask is true where a key is to be ignored.
         let mask: Tensor | null =
@@ -250,11 +250,17 @@ let private multiHeadAttention: Operation =
                 null
 
         let q, k, v = project 0 x[0], project 1 x[1], project 2 x[2]
-        let seen = Tensor.Attention(q, k, v, mask, causal).MergeHeads()
+        let split (t: Tensor) = t.SplitHeads heads
+
+        let seen =
+            if q.Shape = k.Shape then
+                Tensor.SelfAttention(Tensor.Concat(2, q, k, v), heads, mask, causal)
+            else
+                Tensor.Attention(split q, split k, split v, mask, causal).MergeHeads()
 
         [|
             Tensor.Linear(seen, x[5].T, x[6])
-            Tensor.AttentionWeights(q, k, mask, causal).Mean 1
+            Tensor.AttentionWeights(split q, split k, mask, causal).Mean 1
         |]
 
 /// A symmetric positive definite matrix made of the input, or the input itself.

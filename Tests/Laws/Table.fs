@@ -34,6 +34,7 @@ let private otherNames =
             "hardswish", [ "hardswish" ]
             "rnn", [ "rnn_tanh" ]
             "attention", [ "scaled_dot_product_attention"; "multi_head_attention" ]
+            "selfAttention", [ "multi_head_attention" ]
             "groupNorm", [ "group_norm"; "instance_norm" ]
             "crossEntropy", [ "cross_entropy" ]
             "softmaxCrossEntropy", [ "cross_entropy" ]
