@@ -104,6 +104,9 @@ let private products =
             for m in [ 1; 5; 6; 7; 13; 14; 15; 29 ] do
                 for n in [ 1; 7; 8; 9; 15; 16; 17; 31; 33; 50 ] do
                     m, n, 1 + (m * n) % 19
+            for m in 1..9 do
+                for n in [ 47; 97; 193; 385; 401 ] do
+                    m, n, 1 + (m * n) % 7
             3, 4, 0
             64, 10, 512
             10, 64, 300

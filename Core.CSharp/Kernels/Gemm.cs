@@ -100,20 +100,24 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Direct(in Problem p, nint m0, nint m1, nint n0, nint n1)
     {
-        nint tile = 2 * Emitter<T>.Lanes;
-        var packed = p.BColumn != 1 && p.N > 1 ? (T*)Scratch.Get(tile * p.K * sizeof(T)) : null;
-        for (var j = n0; j < n1; j += tile)
+        nint lanes = Emitter<T>.Lanes;
+        var panels = new Panels(m1 - m0, MicroKernels<T>.MaxRows);
+        var packed = p.BColumn != 1 && p.N > 1 ? (T*)Scratch.Get(2 * lanes * p.K * sizeof(T)) : null;
+        var columns = new Panels((n1 - n0 + lanes - 1) / lanes, packed != null ? 2 : MicroKernels<T>.Widest(panels.Height(0)));
+        var j = n0;
+        for (nint column = 0; column < columns.Count; column++)
         {
-            var width = (int)Math.Min(tile, n1 - j);
+            var width = (int)Math.Min(columns.Height(column) * lanes, n1 - j);
             var b = p.B + j * p.BColumn;
             var bStep = p.BRow;
             if (packed != null)
             {
-                bStep = width > Emitter<T>.Lanes ? tile : Emitter<T>.Lanes;
+                bStep = columns.Height(column) * lanes;
                 Packing<T>.Pack(b, p.BColumn, p.BRow, width, p.K, packed, bStep);
                 b = packed;
             }
-            Column(p, m0, new Panels(m1 - m0, MicroKernels<T>.MaxRows), j, width, p.A + m0 * p.ARow, packed: false, p.ARow, p.AColumn, b, bStep, p.K, first: true, last: true);
+            Column(p, m0, panels, j, width, p.A + m0 * p.ARow, packed: false, p.ARow, p.AColumn, b, bStep, p.K, first: true, last: true);
+            j += width;
         }
     }
 
@@ -122,7 +126,7 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     private static void Column(in Problem p, nint m0, in Panels panels, nint j, int width, T* a, bool packed, nint aRow, nint aStep, T* b, nint bStep, nint k, bool first, bool last)
     {
         var lanes = Emitter<T>.Lanes;
-        var vectors = width > lanes ? 2 : 1;
+        var vectors = (width + lanes - 1) / lanes;
         var tail = width - (vectors - 1) * lanes;
         var masked = tail < lanes;
         var end = new Tile { Mask = MicroKernels<T>.Mask(tail) };

@@ -35,7 +35,7 @@ internal unsafe struct Tile
 /// Where B is gathered, A is a packed panel or lies in rows, and <paramref name="bStep"/> is the address of a table: for every k the bytes from <paramref name="b"/> to B's row.</summary>
 internal unsafe delegate void MicroKernel(nint k, void* a, nint aRow, nint aStep, void* b, nint bStep, void* c, nint cRow, Tile* tile);
 
-/// <summary>The family of emitted micro-kernels: 1 … MaxRows rows times one or two vectors (few rows: up to four), with or without a mask on the last vector.
+/// <summary>The family of emitted micro-kernels: 1 … MaxRows rows times one or two vectors (few rows: up to 24), with or without a mask on the last vector.
 /// 14 x 2 vectors of 512 bits use 28 accumulators of 32 registers; 6 x 2 of 256 bits use 12 of 16.
 /// A matrix product steps through B's rows by a stride. A convolution gathers them: each row of B is a window's tap, somewhere in the image,
 /// and a vector may consist of 2 or 4 pieces where the image's rows are shorter than a vector.</summary>
@@ -50,7 +50,9 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
     // Where the rows of B come from, and how A lies.
     private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4;
 
-    private static readonly MicroKernel?[] Family = new MicroKernel?[40 * (14 + 1)];
+    private const int Sources = 5, Widths = 24;
+
+    private static readonly MicroKernel?[] Family = new MicroKernel?[(14 + 1) * Sources * Widths * 2];
 
     // Row i holds the mask of i lanes, for float as for double: all bits set below lane i.
     private static readonly T* Masks = MakeMasks();
@@ -59,6 +61,10 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     /// <summary>The kernel of a matrix product.</summary>
     internal static MicroKernel Get(int rows, int vectors, bool masked) => Get(rows, vectors, masked, Strided);
+
+    /// <summary>Vectors of a row of B that a product with so many rows takes at a time, its sums filling the registers. Few rows wait for B, and memory is
+    /// fast where long pieces of it are read.</summary>
+    internal static int Widest(int rows) => Math.Max(2, (Avx512F.IsSupported ? 24 : 12) / rows);
 
     /// <summary>Vectors of a gathered row: four where there are few rows, whose sums alone would not keep the multipliers busy.</summary>
     internal static int MostVectors(int rows) => rows <= (Avx512F.IsSupported ? 6 : 2) ? 4 : 2;
@@ -71,7 +77,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     private static MicroKernel Get(int rows, int vectors, bool masked, int source)
     {
-        var index = 40 * rows + 8 * source + 2 * (vectors - 1) + (masked ? 1 : 0);
+        var index = ((rows * Sources + source) * Widths + vectors - 1) * 2 + (masked ? 1 : 0);
         // Two threads may emit the same kernel at once; either is right.
         return Family[index] ??= Emit(rows, vectors, masked, source);
     }
@@ -138,6 +144,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         for (var v = 0; v < vectors; v++) row[v] = e.NewVector();
         var x = e.NewVector();
         if (gathered) GatheredProducts();
+        else if (rows < vectors) FewRowsProducts();
         else StridedProducts();
 
         Flag(Tile.Accumulate, () => EachTile((i, v, last) =>
@@ -236,10 +243,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
             {
                 for (var v = 0; v < vectors; v++)
                 {
-                    e.Argument(B);
-                    e.Plus(v * bytes);
-                    if (masked && v == vectors - 1) e.MaskLoad(mask);
-                    else e.Load();
+                    LoadB(v);
                     e.Set(row[v]);
                 }
                 for (var i = 0; i < rows; i++)
@@ -247,18 +251,67 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
                     Row(i, pointers, twice);
                     MultiplyAdd(i);
                 }
-                foreach (var pointer in pointers)
-                {
-                    e.Get(pointer);
-                    e.Argument(AStep);
-                    e.Add();
-                    e.Set(pointer);
-                }
-                e.Argument(B);
-                e.Argument(BStep);
-                e.Add();
-                e.SetArgument(B);
+                NextStep(pointers);
             });
+        }
+
+        // A by two strides, its elements in registers and B's vectors one after the other.
+        void FewRowsProducts()
+        {
+            var (pointers, twice) = RowPointers();
+            var elements = new LocalBuilder[rows];
+            for (var i = 0; i < rows; i++) elements[i] = e.NewVector();
+            e.Loop(K, () =>
+            {
+                for (var i = 0; i < rows; i++)
+                {
+                    Row(i, pointers, twice);
+                    e.Broadcast();
+                    e.Set(elements[i]);
+                }
+                for (var v = 0; v < vectors; v++)
+                {
+                    // A single row reads B from memory within the multiply-add.
+                    if (rows > 1)
+                    {
+                        LoadB(v);
+                        e.Set(x);
+                    }
+                    for (var i = 0; i < rows; i++)
+                    {
+                        e.Get(elements[i]);
+                        if (rows > 1) e.Get(x);
+                        else LoadB(v);
+                        e.Get(acc[i, v]);
+                        e.Fma();
+                        e.Set(acc[i, v]);
+                    }
+                }
+                NextStep(pointers);
+            });
+        }
+
+        void LoadB(int v)
+        {
+            e.Argument(B);
+            e.Plus(v * bytes);
+            if (masked && v == vectors - 1) e.MaskLoad(mask);
+            else e.Load();
+        }
+
+        void NextStep(LocalBuilder[] pointers)
+        {
+            foreach (var pointer in pointers)
+            {
+                e.Get(pointer);
+                e.Argument(AStep);
+                e.Add();
+                e.Set(pointer);
+            }
+            e.Argument(B);
+            e.Argument(BStep);
+            e.Add();
+            e.SetArgument(B);
         }
 
         // Of a packed A the elements lie at fixed distances; the table says where B's next row is. Lanes beyond the mask are read but never stored.
