@@ -162,7 +162,7 @@ internal static unsafe class CrossEntropy
         for (; n > 0; n -= w, x += w, t += w)
         {
             nint k = Math.Min(n, w);
-            var q = Fma(Splat<T>(weight), Load(t, k), Splat<T>(floor)) & First<T>(k);
+            var q = Fma(SplatVariable<T>(weight), Load(t, k), SplatVariable<T>(floor)) & First<T>(k);
             var term = Vector512.ConditionalSelect(Vector512.Equals(q, Vector512<T>.Zero), q, q * (total - Load(x, k)));
             wide += Reductions.Widened(term);
         }
@@ -186,7 +186,7 @@ internal static unsafe class CrossEntropy
         for (nint i = 0; i < n; i += w)
         {
             nint k = Math.Min(w, n - i);
-            var v = Fma(VectorMath.Exp(Load(x + i, k) - vl), Splat<T>(total), Splat<T>(-floor));
+            var v = Fma(VectorMath.Exp(Load(x + i, k) - vl), SplatVariable<T>(total), SplatVariable<T>(-floor));
             if (t != null) v = Fma(Splat<T>(-weight), Load(t + i, k), v);
             v *= vg;
             if (accumulate) v += Load(dx + i, k);

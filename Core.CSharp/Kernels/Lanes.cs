@@ -22,6 +22,14 @@ internal static unsafe class Lanes
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<T> Splat<T>(double value) where T : unmanaged => Vector512.Create(Scalar<T>(value));
 
+    /// <summary><see cref="Splat{T}"/> of a number known at run time only. Its conversion must not write into the register of an earlier result, as a cast
+    /// does: each round of a loop would wait for the end of the one before.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<T> SplatVariable<T>(double value) where T : unmanaged =>
+        typeof(T) == typeof(float) && Sse2.IsSupported
+            ? Vector512.Create(Sse2.ConvertScalarToVector128Single(Vector128<float>.Zero, Vector128.CreateScalarUnsafe(value)).ToScalar()).As<float, T>()
+            : Splat<T>(value);
+
     /// <summary><c>x·y + z</c> with one rounding; for integers the plain product and sum.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<T> Fma<T>(Vector512<T> x, Vector512<T> y, Vector512<T> z)

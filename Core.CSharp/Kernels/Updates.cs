@@ -28,7 +28,7 @@ internal static unsafe class Updates
     /// <summary><c>p ← p − rate·g</c>.</summary>
     public static void Sgd<T>(ReadOnlySpan<Part> parts, double rate, double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run<T, SgdStep>(parts, new SgdStep { Rate = rate, Decay = decay, Keep = 1 - shrink });
+        Run<T, SgdStep<T>>(parts, new() { Rate = Scalar<T>(rate), Decay = Scalar<T>(decay), Keep = Scalar<T>(1 - shrink) });
 
     /// <summary>
     /// <c>v ← momentum·v + (1 − dampening)·g; p ← p − rate·v</c>, or with Nesterov <c>p ← p − rate·(g + momentum·v)</c>;
@@ -37,14 +37,14 @@ internal static unsafe class Updates
     public static void Momentum<T>(ReadOnlySpan<Part> parts, double rate, double momentum, double dampening = 0,
         bool nesterov = false, double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run<T, MomentumStep>(parts, new MomentumStep
+        Run<T, MomentumStep<T>>(parts, new()
         {
-            Rate = rate,
-            Momentum = momentum,
-            Gain = 1 - dampening,
+            Rate = Scalar<T>(rate),
+            Momentum = Scalar<T>(momentum),
+            Gain = Scalar<T>(1 - dampening),
             Nesterov = nesterov,
-            Decay = decay,
-            Keep = 1 - shrink,
+            Decay = Scalar<T>(decay),
+            Keep = Scalar<T>(1 - shrink),
         });
 
     /// <summary>
@@ -55,14 +55,15 @@ internal static unsafe class Updates
     public static void RmsProp<T>(ReadOnlySpan<Part> parts, double rate, double alpha, double epsilon, double momentum = 0,
         double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run<T, RmsPropStep>(parts, new RmsPropStep
+        Run<T, RmsPropStep<T>>(parts, new()
         {
-            Rate = rate,
-            Alpha = alpha,
-            Epsilon = epsilon,
-            Momentum = momentum,
-            Decay = decay,
-            Keep = 1 - shrink,
+            Rate = Scalar<T>(rate),
+            Alpha = Scalar<T>(alpha),
+            Rest = Scalar<T>(1 - alpha),
+            Epsilon = Scalar<T>(epsilon),
+            Momentum = Scalar<T>(momentum),
+            Decay = Scalar<T>(decay),
+            Keep = Scalar<T>(1 - shrink),
             Centred = parts.Length > 0 && parts[0].Second != null,
             Moving = parts.Length > 0 && parts[0].Third != null,
         });
@@ -75,29 +76,32 @@ internal static unsafe class Updates
     public static void Adam<T>(ReadOnlySpan<Part> parts, double rate, double rootScale, double beta1, double beta2,
         double epsilon, double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run<T, AdamStep>(parts, new AdamStep
+        Run<T, AdamStep<T>>(parts, new()
         {
-            Rate = rate,
-            RootScale = rootScale,
-            Beta1 = beta1,
-            Beta2 = beta2,
-            Epsilon = epsilon,
-            Decay = decay,
-            Keep = 1 - shrink,
+            Rate = Scalar<T>(rate),
+            RootScale = Scalar<T>(rootScale),
+            Beta1 = Scalar<T>(beta1),
+            Rest1 = Scalar<T>(1 - beta1),
+            Beta2 = Scalar<T>(beta2),
+            Rest2 = Scalar<T>(1 - beta2),
+            Epsilon = Scalar<T>(epsilon),
+            Decay = Scalar<T>(decay),
+            Keep = Scalar<T>(1 - shrink),
             Largest = parts.Length > 0 && parts[0].Third != null,
         });
 
-    private interface IUpdate
+    /// <summary>One vector's step. Its numbers are kept in the type of the parameters: a conversion in the loop would cost as much as the step of SGD.</summary>
+    private interface IUpdate<T> where T : unmanaged
     {
-        void Invoke<T>(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> a, ref Vector512<T> b, ref Vector512<T> c) where T : unmanaged;
+        void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> a, ref Vector512<T> b, ref Vector512<T> c);
     }
 
     /// <summary>The gradient with coupled decay, and the parameter with decoupled decay.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> Decayed<T>(ref Vector512<T> p, Vector512<T> g, double decay, double keep) where T : unmanaged
+    private static Vector512<T> Decayed<T>(ref Vector512<T> p, Vector512<T> g, T decay, T keep) where T : unmanaged
     {
-        g = Fma(Splat<T>(decay), p, g);
-        p *= Splat<T>(keep);
+        g = Fma(Vector512.Create(decay), p, g);
+        p *= Vector512.Create(keep);
         return g;
     }
 
@@ -111,75 +115,75 @@ internal static unsafe class Updates
         return v + c - c;
     }
 
-    private struct SgdStep : IUpdate
+    private struct SgdStep<T> : IUpdate<T> where T : unmanaged
     {
-        public double Rate, Decay, Keep;
+        public T Rate, Decay, Keep;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly void Invoke<T>(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> a, ref Vector512<T> b, ref Vector512<T> c) where T : unmanaged
+        public readonly void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> a, ref Vector512<T> b, ref Vector512<T> c)
         {
             g = Decayed(ref p, g, Decay, Keep);
-            p = Fma(Splat<T>(-Rate), g, p);
+            p = Fma(-Vector512.Create(Rate), g, p);
         }
     }
 
-    private struct MomentumStep : IUpdate
+    private struct MomentumStep<T> : IUpdate<T> where T : unmanaged
     {
-        public double Rate, Momentum, Gain, Decay, Keep;
+        public T Rate, Momentum, Gain, Decay, Keep;
         public bool Nesterov;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly void Invoke<T>(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> v, ref Vector512<T> b, ref Vector512<T> c) where T : unmanaged
+        public readonly void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> v, ref Vector512<T> b, ref Vector512<T> c)
         {
             g = Decayed(ref p, g, Decay, Keep);
-            v = Normal(Fma(Splat<T>(Momentum), v, Splat<T>(Gain) * g));
-            p = Fma(Splat<T>(-Rate), Nesterov ? Fma(Splat<T>(Momentum), v, g) : v, p);
+            v = Normal(Fma(Vector512.Create(Momentum), v, Vector512.Create(Gain) * g));
+            p = Fma(-Vector512.Create(Rate), Nesterov ? Fma(Vector512.Create(Momentum), v, g) : v, p);
         }
     }
 
-    private struct RmsPropStep : IUpdate
+    private struct RmsPropStep<T> : IUpdate<T> where T : unmanaged
     {
-        public double Rate, Alpha, Epsilon, Momentum, Decay, Keep;
+        public T Rate, Alpha, Rest, Epsilon, Momentum, Decay, Keep;
         public bool Centred, Moving;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly void Invoke<T>(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> v, ref Vector512<T> mean, ref Vector512<T> velocity) where T : unmanaged
+        public readonly void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> v, ref Vector512<T> mean, ref Vector512<T> velocity)
         {
             g = Decayed(ref p, g, Decay, Keep);
-            var rest = Splat<T>(1 - Alpha);
-            v = Normal(Fma(Splat<T>(Alpha), v, rest * g * g));
+            var rest = Vector512.Create(Rest);
+            v = Normal(Fma(Vector512.Create(Alpha), v, rest * g * g));
             var square = v;
             if (Centred)
             {
-                mean = Normal(Fma(Splat<T>(Alpha), mean, rest * g));
+                mean = Normal(Fma(Vector512.Create(Alpha), mean, rest * g));
                 // rounding may take a variance of 0 below it
                 square = Vector512.Max(Fma(-mean, mean, v), Vector512<T>.Zero);
             }
-            var u = g / (Vector512.Sqrt(square) + Splat<T>(Epsilon));
-            if (Moving) u = velocity = Normal(Fma(Splat<T>(Momentum), velocity, u));
-            p = Fma(Splat<T>(-Rate), u, p);
+            var u = g / (Vector512.Sqrt(square) + Vector512.Create(Epsilon));
+            if (Moving) u = velocity = Normal(Fma(Vector512.Create(Momentum), velocity, u));
+            p = Fma(-Vector512.Create(Rate), u, p);
         }
     }
 
-    private struct AdamStep : IUpdate
+    private struct AdamStep<T> : IUpdate<T> where T : unmanaged
     {
-        public double Rate, RootScale, Beta1, Beta2, Epsilon, Decay, Keep;
+        public T Rate, RootScale, Beta1, Rest1, Beta2, Rest2, Epsilon, Decay, Keep;
         public bool Largest;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly void Invoke<T>(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> m, ref Vector512<T> v, ref Vector512<T> largest) where T : unmanaged
+        public readonly void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> m, ref Vector512<T> v, ref Vector512<T> largest)
         {
             g = Decayed(ref p, g, Decay, Keep);
-            m = Normal(Fma(Splat<T>(Beta1), m, Splat<T>(1 - Beta1) * g));
-            v = Normal(Fma(Splat<T>(Beta2), v, Splat<T>(1 - Beta2) * g * g));
+            m = Normal(Fma(Vector512.Create(Beta1), m, Vector512.Create(Rest1) * g));
+            v = Normal(Fma(Vector512.Create(Beta2), v, Vector512.Create(Rest2) * g * g));
             var square = v;
             if (Largest) square = largest = Vector512.Max(largest, v);
-            var root = Fma(Vector512.Sqrt(square), Splat<T>(RootScale), Splat<T>(Epsilon));
-            p = Fma(Splat<T>(-Rate), m / root, p);
+            var root = Fma(Vector512.Sqrt(square), Vector512.Create(RootScale), Vector512.Create(Epsilon));
+            p = Fma(-Vector512.Create(Rate), m / root, p);
         }
     }
 
-    private static void Run<T, U>(ReadOnlySpan<Part> parts, U update) where T : unmanaged where U : struct, IUpdate
+    private static void Run<T, U>(ReadOnlySpan<Part> parts, U update) where T : unmanaged where U : struct, IUpdate<T>
     {
         nint total = 0;
         foreach (var part in parts) total += part.Count;
@@ -199,7 +203,7 @@ internal static unsafe class Updates
     }
 
     /// <summary>Elements chunk·Size … of all parts laid end to end.</summary>
-    private struct UpdateJob<T, U> : IJob where T : unmanaged where U : struct, IUpdate
+    private struct UpdateJob<T, U> : IJob where T : unmanaged where U : struct, IUpdate<T>
     {
         public Part* First, End;
         public nint Size;
@@ -218,7 +222,7 @@ internal static unsafe class Updates
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Kernel<T, U>(nint i, nint end, Part part, U update) where T : unmanaged where U : struct, IUpdate
+    private static void Kernel<T, U>(nint i, nint end, Part part, U update) where T : unmanaged where U : struct, IUpdate<T>
     {
         T* p = (T*)part.Parameter, g = (T*)part.Gradient, a = (T*)part.First, b = (T*)part.Second, c = (T*)part.Third;
         nint w = Vector512<T>.Count;

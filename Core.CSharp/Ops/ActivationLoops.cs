@@ -60,7 +60,7 @@ public static partial class Activations
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
-            Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512<T>.Zero), x, Splat<T>(slope) * x);
+            Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512<T>.Zero), x, SplatVariable<T>(slope) * x);
     }
 
     /// <summary>1 or slope</summary>
@@ -68,7 +68,7 @@ public static partial class Activations
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
-            Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512<T>.Zero), Vector512<T>.One, Splat<T>(slope));
+            Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512<T>.Zero), Vector512<T>.One, SplatVariable<T>(slope));
     }
 
     /// <summary>λx or λα(eˣ − 1)</summary>
@@ -76,7 +76,7 @@ public static partial class Activations
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
-            Splat<T>(scale) * Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512<T>.Zero), x, Splat<T>(alpha) * VectorMath.Expm1(x));
+            SplatVariable<T>(scale) * Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512<T>.Zero), x, SplatVariable<T>(alpha) * VectorMath.Expm1(x));
     }
 
     /// <summary>λ or λα·eˣ</summary>
@@ -84,7 +84,7 @@ public static partial class Activations
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
-            Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512<T>.Zero), Splat<T>(scale), Splat<T>(alpha * scale) * VectorMath.Exp(x));
+            Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512<T>.Zero), SplatVariable<T>(scale), SplatVariable<T>(alpha * scale) * VectorMath.Exp(x));
     }
 
     /// <summary>x·Φ(x)</summary>
@@ -206,8 +206,8 @@ public static partial class Activations
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T>
         {
-            var z = Splat<T>(beta) * x;
-            return Vector512.ConditionalSelect(Vector512.GreaterThan(z, Splat<T>(threshold)), x, VectorMath.Softplus(z) / Splat<T>(beta));
+            var z = SplatVariable<T>(beta) * x;
+            return Vector512.ConditionalSelect(Vector512.GreaterThan(z, SplatVariable<T>(threshold)), x, VectorMath.Softplus(z) / SplatVariable<T>(beta));
         }
     }
 
@@ -217,8 +217,8 @@ public static partial class Activations
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T>
         {
-            var z = Splat<T>(beta) * x;
-            return Vector512.ConditionalSelect(Vector512.GreaterThan(z, Splat<T>(threshold)), Vector512<T>.One, VectorMath.Sigmoid(z));
+            var z = SplatVariable<T>(beta) * x;
+            return Vector512.ConditionalSelect(Vector512.GreaterThan(z, SplatVariable<T>(threshold)), Vector512<T>.One, VectorMath.Sigmoid(z));
         }
     }
 
@@ -243,7 +243,7 @@ public static partial class Activations
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
-            Splat<T>(scale) * VectorMath.Exp(-(x * x));
+            SplatVariable<T>(scale) * VectorMath.Exp(-(x * x));
     }
 
     /// <summary>Φ(x): in double precision from erfc, which keeps its digits in the left tail; in single from erf, four times as fast and as good absolutely.</summary>

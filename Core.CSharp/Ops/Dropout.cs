@@ -69,7 +69,7 @@ namespace Functional.Ops
 
             [MethodImpl(MethodImplOptions.AggressiveInlining)]
             public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> u) where T : unmanaged, INumber<T> =>
-                Vector512.AndNot(x * Splat<T>(_scale), Vector512.LessThan(u, Splat<T>(rate)));
+                Vector512.AndNot(x * SplatVariable<T>(_scale), Vector512.LessThan(u, SplatVariable<T>(rate)));
         }
     }
 }

@@ -137,14 +137,14 @@ namespace Functional.Ops
         {
             [MethodImpl(MethodImplOptions.AggressiveInlining)]
             public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
-                Vector512.Min(Vector512.Max(x, Splat<T>(min)), Splat<T>(max));
+                Vector512.Min(Vector512.Max(x, SplatVariable<T>(min)), SplatVariable<T>(max));
         }
 
         private readonly struct Within(double min, double max) : IMap1
         {
             [MethodImpl(MethodImplOptions.AggressiveInlining)]
             public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
-                Vector512<T>.One & Vector512.GreaterThanOrEqual(x, Splat<T>(min)) & Vector512.LessThanOrEqual(x, Splat<T>(max));
+                Vector512<T>.One & Vector512.GreaterThanOrEqual(x, SplatVariable<T>(min)) & Vector512.LessThanOrEqual(x, SplatVariable<T>(max));
         }
     }
 }

@@ -156,6 +156,6 @@ public readonly record struct Key
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
-            Vector512.Min(Fma(x, Splat<T>(scale), Splat<T>(shift)), Splat<T>(last));
+            Vector512.Min(Fma(x, SplatVariable<T>(scale), SplatVariable<T>(shift)), SplatVariable<T>(last));
     }
 }
