@@ -71,17 +71,22 @@ let private running better (a: Attributes) =
 
         [| Array.map snd places; Array.map (fst >> float) places |])
 
+/// Values and places in order, equal values in that of their places.
+let private ordered descending (line: float[]) =
+    List.ofArray line
+    |> List.indexed
+    |> List.sortBy (fun (_, v) -> if descending then -v else v)
+    |> Array.ofList
+
 let private sort (a: Attributes) =
     lines (a.Int "axis") (fun x ->
-        let sign = if a.Flag "descending" then -1.0 else 1.0
+        let line = ordered (a.Flag "descending") x[0]
+        [| Array.map snd line; Array.map (fst >> float) line |])
 
-        let ordered =
-            List.ofArray x[0]
-            |> List.indexed
-            |> List.sortBy (fun (_, v) -> sign * v)
-            |> Array.ofList
-
-        [| Array.map snd ordered; Array.map (fst >> float) ordered |])
+let private top (a: Attributes) =
+    lines (a.Int "axis") (fun x ->
+        let line = ordered (a.Flag "largest") x[0] |> Array.truncate (a.Int "k")
+        [| Array.map snd line; Array.map (fst >> float) line |])
 
 let private search (a: Attributes) (x: Plain[]) =
     [|
@@ -475,6 +480,7 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "cummax", running (>)
             "cummin", running (<)
             "sort", sort
+            "topk", top
             "searchSorted", search
             "diff", difference
             "cosineSimilarity", cosine

@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace Functional.Kernels;
 
@@ -13,9 +14,20 @@ internal static unsafe class Indexing
     private const int Columns = 64;
 
     /// <summary>The position of the first index outside 0 … n − 1, or −1.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static nint FirstOutside(nint count, long* index, nint n)
     {
-        for (nint i = 0; i < count; i++)
+        // Vectors only tell that there is one; unsigned, what is negative is too large.
+        nint i = 0, w = Vector512<ulong>.Count;
+        var limit = Vector512.Create((ulong)n);
+        while (i <= count - 4 * w)
+        {
+            var at = (ulong*)index + i;
+            var largest = Vector512.Max(Vector512.Max(Vector512.Load(at), Vector512.Load(at + w)), Vector512.Max(Vector512.Load(at + 2 * w), Vector512.Load(at + 3 * w)));
+            if (Vector512.GreaterThanOrEqualAny(largest, limit)) break;
+            i += 4 * w;
+        }
+        for (; i < count; i++)
             if ((ulong)index[i] >= (ulong)n)
                 return i;
         return -1;
@@ -36,15 +48,21 @@ internal static unsafe class Indexing
 
         nint IItems.Size { readonly get => Size; set => Size = value; }
 
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public readonly void Run(int chunk)
         {
-            nint end = Math.Min(Rows, (chunk + 1) * Size);
-            for (nint row = chunk * Size; row < end; row++)
+            nint row = chunk * Size, end = Math.Min(Rows, row + Size);
+            // a division for each run of rows under the same o, not for each row
+            while (row < end)
             {
-                nint o = row / M;
-                T* from = X + (o * N + (nint)Index[row - o * M]) * Inner, to = Y + row * Inner;
-                if (Inner == 1) *to = *from;
-                else Unsafe.CopyBlockUnaligned(to, from, (uint)(Inner * sizeof(T)));
+                nint o = row / M, count = Math.Min(end, (o + 1) * M) - row;
+                long* index = Index + (row - o * M);
+                T* x = X + o * N * Inner, y = Y + row * Inner;
+                row += count;
+                if (Inner == 1)
+                    for (nint i = 0; i < count; i++) y[i] = x[(nint)index[i]];
+                else
+                    for (nint i = 0; i < count; i++) Unsafe.CopyBlockUnaligned(y + i * Inner, x + (nint)index[i] * Inner, (uint)(Inner * sizeof(T)));
             }
         }
     }
@@ -74,6 +92,14 @@ internal static unsafe class Indexing
             for (nint item = chunk * Size; item < end; item++)
             {
                 nint o = item / Tiles, c = (item - o * Tiles) * Columns, k = Math.Min(Columns, Inner - c);
+                if (Inner == 1)
+                {
+                    T* g = G + o * M, dx = Dx + o * N;
+                    for (nint i = 0; i < M; i++)
+                        if (Index[i] != Skip)
+                            dx[(nint)Index[i]] += g[i];
+                    continue;
+                }
                 for (nint i = 0; i < M; i++)
                 {
                     if (Index[i] == Skip) continue;
@@ -128,20 +154,31 @@ internal static unsafe class Indexing
             {
                 nint o = item / Tiles, c = (item - o * Tiles) * Columns, k = Math.Min(Columns, Inner - c);
                 T* x = X + o * N * Inner + c;
-                for (nint i = 0; i < M; i++)
-                {
-                    nint at = (o * M + i) * Inner + c;
-                    T* y = Y + at;
-                    long* index = Index + at;
-                    if (Line == Line.Gather)
-                        for (nint j = 0; j < k; j++) y[j] = x[(nint)index[j] * Inner + j];
-                    else if (Line == Line.GatherAdd)
-                        for (nint j = 0; j < k; j++) y[j] += x[(nint)index[j] * Inner + j];
-                    else if (Line == Line.ScatterAdd)
-                        for (nint j = 0; j < k; j++) x[(nint)index[j] * Inner + j] += y[j];
-                    else
-                        for (nint j = 0; j < k; j++) x[(nint)index[j] * Inner + j] = y[j];
-                }
+                // A line of single elements is one run; beside each other lie the elements of as many lines as there are columns.
+                if (Inner == 1) Move(M, 1, 0, x, Index + o * M, Y + o * M);
+                else
+                    for (nint i = 0, at = o * M * Inner + c; i < M; i++, at += Inner) Move(k, Inner, 1, x, Index + at, Y + at);
+            }
+        }
+
+        /// <summary>y[j] and x[index[j]·rows + j·column] for j &lt; n, one into the other.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly void Move(nint n, nint rows, nint column, T* x, long* index, T* y)
+        {
+            switch (Line)
+            {
+                case Line.Gather:
+                    for (nint j = 0; j < n; j++) y[j] = x[(nint)index[j] * rows + j * column];
+                    break;
+                case Line.GatherAdd:
+                    for (nint j = 0; j < n; j++) y[j] += x[(nint)index[j] * rows + j * column];
+                    break;
+                case Line.ScatterAdd:
+                    for (nint j = 0; j < n; j++) x[(nint)index[j] * rows + j * column] += y[j];
+                    break;
+                default:
+                    for (nint j = 0; j < n; j++) x[(nint)index[j] * rows + j * column] = y[j];
+                    break;
             }
         }
     }

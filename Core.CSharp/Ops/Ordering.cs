@@ -14,13 +14,7 @@ namespace Functional
         public Tensor ArgSort(int axis = -1, bool descending = false) => Sort(axis, descending).Indices;
 
         /// <summary>The k largest elements along an axis, largest first, or the k smallest, and their places.</summary>
-        public (Tensor Values, Tensor Indices) TopK(int k, int axis = -1, bool largest = true)
-        {
-            var a = Shape.Axis("topk", axis);
-            if (k < 0 || k > Shape[a]) throw Shape.Refuse("topk", $"k must lie in 0 … {Shape[a]}", $"{k} along axis {a} of {Shape}", "Ask for fewer");
-            var (values, indices) = Sort(a, largest);
-            return (values.Slice(a, 0, k), indices.Slice(a, 0, k));
-        }
+        public (Tensor Values, Tensor Indices) TopK(int k, int axis = -1, bool largest = true) => Pair(Ops.Ordering.TopAlong(k, axis, largest));
 
         /// <summary>The element in the middle along an axis; of two, their mean.</summary>
         public Tensor Median(int axis, bool keepAxis = false) => Quantile(0.5, axis, keepAxis);
@@ -72,6 +66,8 @@ namespace Functional.Ops
     {
         public static readonly Op Sort = SortAlong(-1, false);
 
+        public static readonly Op TopK = TopAlong(1, -1, true);
+
         public static readonly Op SearchSorted = Search(false);
 
         internal static Op SortAlong(int axis, bool descending) => new()
@@ -104,6 +100,48 @@ namespace Functional.Ops
                 return new(SortAlong(axis, descending), draw.Distinct(shape)) { Attributes = $"axis = {axis}, descending = {(descending ? "true" : "false")}" };
             },
         };
+
+        internal static Op TopAlong(int k, int axis, bool largest) => new()
+        {
+            Name = "topk",
+            Batching = Vmapping.Along(axis, a => TopAlong(k, a, largest)),
+            Shape = x =>
+            {
+                var a = x[0].Shape.Axis("topk", axis);
+                Reductions.NotBool("topk", x[0]);
+                if (k < 0 || k > x[0].Shape[a]) throw Shape.Refuse("topk", $"k must lie in 0 … {x[0].Shape[a]}", $"{k} along axis {a} of {x[0].Shape}", "Ask for fewer");
+                var shape = Shape.Of([.. x[0].Shape.Sizes[..a], k, .. x[0].Shape.Sizes[(a + 1)..]]);
+                return [new(x[0].DType, shape), new(DType.Int64, shape)];
+            },
+            Forward = new Forward.Into((x, y) =>
+            {
+                switch (x[0].DType)
+                {
+                    case DType.Float32: Top<float>(x[0], y, axis, largest); break;
+                    case DType.Float64: Top<double>(x[0], y, axis, largest); break;
+                    case DType.Int32: Top<int>(x[0], y, axis, largest); break;
+                    default: Top<long>(x[0], y, axis, largest); break;
+                }
+            }),
+            Vjp = (x, y, g, _) => Level.ZerosLike(x[0]).ScatterAdd(y[1], g[0], axis),
+            Jvp = (_, y, dx) => [dx[0]!.Gather(y[1], axis), y[1]],
+            Reads = Reads.Outputs,
+            Sample = static draw =>
+            {
+                var shape = draw.Shape(1, empty: true);
+                var (axis, largest) = (AxisSet.DrawOne(draw, shape), draw.Chance());
+                var k = draw.Int(0, shape[axis]);
+                return new(TopAlong(k, axis, largest), draw.Distinct(shape)) { Attributes = $"k = {k}, axis = {axis}, largest = {(largest ? "true" : "false")}" };
+            },
+        };
+
+        private static void Top<T>(Tensor x, Tensor[] y, int axis, bool largest) where T : unmanaged, INumber<T>
+        {
+            var (outer, n, inner) = Softmax.Around(x.Shape, axis);
+            x = Pointwise.Contiguous(x);
+            Kernels.Sorting.Top(outer, n, inner, y[0].Shape[axis], x.Pointer<T>(), y[0].Pointer<T>(), y[1].Pointer<long>(), largest);
+            GC.KeepAlive(x);
+        }
 
         private static void Along<T>(Tensor x, Tensor[] y, int axis, bool descending) where T : unmanaged, INumber<T>
         {
