@@ -1,11 +1,10 @@
 using System.Numerics;
 using Functional.Autodiff;
 using Functional.Ops;
-using MathNet.Numerics.IntegralTransforms;
 
 namespace Functional
 {
-    // Discrete Fourier transforms of real numbers along the last axis, by MathNet.Numerics, in double precision. Complex results are two tensors.
+    // Discrete Fourier transforms of real numbers along the last axis, in the precision of their type. Complex results are two tensors.
     public sealed partial class Tensor
     {
         /// <summary>Xₖ = Σ xⱼ·e^(−2πijk/n) for k = 0 … ⌊n/2⌋ along the last axis of length n; the other half are conjugates.</summary>
@@ -43,18 +42,8 @@ namespace Functional.Ops
             },
             Forward = new Forward.Into(static (x, y) =>
             {
-                int n = x[0].Shape[-1], half = n / 2 + 1;
-                var values = x[0].ToDoubles();
-                var (real, imaginary) = (new double[y[0].Count], new double[y[0].Count]);
-                var (transform, line) = (new Transform(n), new Complex[n]);
-                for (var row = 0; row * n < values.Length; row++)
-                {
-                    for (var j = 0; j < n; j++) line[j] = values[row * n + j];
-                    transform.Forward(line);
-                    for (var k = 0; k < half; k++) (real[row * half + k], imaginary[row * half + k]) = (line[k].Real, line[k].Imaginary);
-                }
-                Store(real, y[0]);
-                Store(imaginary, y[1]);
+                if (x[0].DType == DType.Float32) Forward<float>(x[0], y[0], y[1]);
+                else Forward<double>(x[0], y[0], y[1]);
             }),
             Vjp = static (x, _, g, _) => Adjoint(x[0].Shape[-1]).Call(g[0], g[1]),
             Jvp = static (_, _, dx) => RealFft!.Apply(dx[0]!),
@@ -79,17 +68,8 @@ namespace Functional.Ops
                 },
                 Forward = new Forward.Into((x, y) =>
                 {
-                    var half = n / 2 + 1;
-                    var (real, imaginary, values) = (x[0].ToDoubles(), x[1].ToDoubles(), new double[y[0].Count]);
-                    var (transform, line) = (new Transform(n), new Complex[n]);
-                    for (var row = 0; row * n < values.Length; row++)
-                    {
-                        // The real part of the inverse is that of the forward transform of the conjugates.
-                        for (var k = 0; k < n; k++) line[k] = k < half ? new(real[row * half + k], -imaginary[row * half + k]) : Complex.Zero;
-                        transform.Forward(line);
-                        for (var j = 0; j < n; j++) values[row * n + j] = line[j].Real;
-                    }
-                    Store(values, y[0]);
+                    if (y[0].DType == DType.Float32) Back<float>(x[0], x[1], y[0]);
+                    else Back<double>(x[0], x[1], y[0]);
                 }),
                 Vjp = (_, _, g, i) => RealFft.Apply(g[0])[i],
                 Jvp = (x, _, dx) => [op!.Call(dx[0] ?? Level.ZerosLike(x[0]), dx[1] ?? Level.ZerosLike(x[1]))],
@@ -114,42 +94,21 @@ namespace Functional.Ops
                 throw Shape.Refuse(op, "n real numbers have a transform of ⌊n/2⌋ + 1", $"n = {n} and {x[0].Shape}", "Give the length that was transformed");
         }
 
-        /// <summary>Transforms of one length. Where that is no power of two: Xₖ = wₖ·Σ xⱼwⱼ·w̄ₖ₋ⱼ with wⱼ = e^(−πij²/n), a convolution by transforms whose length is one
-        /// (Bluestein 1970). The angle is reduced as an integer: πj²/n itself would lose as many digits as n has.</summary>
-        private sealed class Transform
+        private static void Forward<T>(Tensor x, Tensor re, Tensor im) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            private readonly Complex[]? _chirp, _spectrum, _work;
-
-            internal Transform(int n)
-            {
-                if (BitOperations.IsPow2(n)) return;
-                var length = (int)BitOperations.RoundUpToPowerOf2((uint)(2 * n - 1));
-                (_chirp, _spectrum, _work) = (new Complex[n], new Complex[length], new Complex[length]);
-                for (var j = 0; j < n; j++)
-                {
-                    _chirp[j] = Complex.FromPolarCoordinates(1, -Math.PI * ((long)j * j % (2L * n)) / n);
-                    _spectrum[j] = _spectrum[(length - j) % length] = Complex.Conjugate(_chirp[j]);
-                }
-                MathNet.Numerics.IntegralTransforms.Fourier.Forward(_spectrum, FourierOptions.NoScaling);
-            }
-
-            /// <summary>Xₖ = Σ xⱼ·e^(−2πijk/n) in place of the x.</summary>
-            internal void Forward(Complex[] x)
-            {
-                if (_chirp is null || _spectrum is null || _work is null)
-                {
-                    MathNet.Numerics.IntegralTransforms.Fourier.Forward(x, FourierOptions.NoScaling);
-                    return;
-                }
-                for (var j = 0; j < x.Length; j++) _work[j] = x[j] * _chirp[j];
-                Array.Clear(_work, x.Length, _work.Length - x.Length);
-                MathNet.Numerics.IntegralTransforms.Fourier.Forward(_work, FourierOptions.NoScaling);
-                for (var k = 0; k < _work.Length; k++) _work[k] *= _spectrum[k];
-                MathNet.Numerics.IntegralTransforms.Fourier.Inverse(_work, FourierOptions.NoScaling);
-                for (var k = 0; k < x.Length; k++) x[k] = _work[k] * _chirp[k] / _work.Length;
-            }
+            nint n = x.Shape[-1];
+            x = Pointwise.Contiguous(x);
+            Kernels.Fourier<T>.Of(n).Forward((nint)x.Count / n, x.Pointer<T>(), re.Pointer<T>(), im.Pointer<T>());
+            GC.KeepAlive(x);
         }
 
-        private static void Store(double[] values, Tensor y) => Pointwise.Convert(Tensor.FromDoubles(values, y.Shape, DType.Float64), y);
+        private static void Back<T>(Tensor re, Tensor im, Tensor x) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        {
+            nint n = x.Shape[-1];
+            (re, im) = (Pointwise.Contiguous(re), Pointwise.Contiguous(im));
+            Kernels.Fourier<T>.Of(n).Adjoint((nint)x.Count / n, re.Pointer<T>(), im.Pointer<T>(), x.Pointer<T>());
+            GC.KeepAlive(re);
+            GC.KeepAlive(im);
+        }
     }
 }
