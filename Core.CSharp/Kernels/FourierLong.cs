@@ -11,24 +11,30 @@ namespace Functional.Kernels;
 /// The columns are real, so that rows k₁ = 0 … ⌊n₁/2⌋ are enough: the others are conjugates. Memory is walked twice, whatever n is.</summary>
 internal sealed unsafe class LongFourier<T> : Fourier<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
+    /// <summary>Bytes of a matrix up to which it is one thread's.</summary>
+    private const nint MostAlone = 1 << 20;
+
     private readonly RealLines<T> _columns;
     private readonly ComplexLines<T> _rows;
 
-    /// <summary>e^(−2πi·j₂k₁/n) as [k₁, real and imaginary parts, j₂].</summary>
+    /// <summary>e^(−2πi·j₂k₁/n), in the order of the matrix: strips of as many columns as a vector has lanes, of ⌊n₁/2⌋ + 1 rows, of real and imaginary parts.</summary>
     private readonly FourierTable<T> _roots;
 
     internal LongFourier(nint n) : this(n, Cut(n)) { }
 
-    private LongFourier(nint n, nint columns) : this(n, new RealLines<T>(n / columns), new ComplexLines<T>(columns), new FourierTable<T>((n / columns / 2 + 1) * 2 * columns))
-    {
-    }
+    private LongFourier(nint n, nint width) : this(n, new RealLines<T>(n / width), new ComplexLines<T>(width)) { }
+
+    private LongFourier(nint n, RealLines<T> columns, ComplexLines<T> rows)
+        : this(n, columns, rows, new FourierTable<T>(Strips(rows.Length) * (columns.N / 2 + 1) * Butterflies<T>.Element)) { }
 
     private LongFourier(nint n, RealLines<T> columns, ComplexLines<T> rows, FourierTable<T> roots) : base(n, columns.Bytes + rows.Bytes + roots.Bytes)
     {
+        nint w = Vector512<T>.Count;
         (_columns, _rows, _roots) = (columns, rows, roots);
         T* root = roots.Pointer;
-        for (nint k = 0; k < Height; k++, root += 2 * Width)
-            for (nint j = 0; j < Width; j++) Circle.Point(j * k, n, root + j, root + Width + j);
+        for (nint first = 0; first < Width; first += w)
+            for (nint k = 0; k < Height; k++, root += 2 * w)
+                for (nint lane = 0; lane < w; lane++) Circle.Point((first + lane) * k, n, root + lane, root + w + lane);
     }
 
     /// <summary>n₂</summary>
@@ -36,6 +42,8 @@ internal sealed unsafe class LongFourier<T> : Fourier<T> where T : unmanaged, IB
 
     /// <summary>⌊n₁/2⌋ + 1</summary>
     private nint Height => _columns.N / 2 + 1;
+
+    private static nint Strips(nint count) => (count + Vector512<T>.Count - 1) / Vector512<T>.Count;
 
     /// <summary>n₂: the divisor nearest to √n that leaves columns of even length, if n is even.</summary>
     private static nint Cut(nint n)
@@ -45,47 +53,74 @@ internal sealed unsafe class LongFourier<T> : Fourier<T> where T : unmanaged, IB
         return n / least % 2 == n % 2 ? least : n / least;
     }
 
-    internal override void Forward(nint rows, T* x, T* re, T* im) => Run(rows, x, re, im, back: false);
+    internal override void Forward(nint rows, T* x, T* re, T* im) => Share(rows, new Strip { Plan = this, X = x, Re = re, Im = im });
 
-    internal override void Adjoint(nint rows, T* re, T* im, T* x) => Run(rows, x, re, im, back: true);
+    internal override void Adjoint(nint rows, T* re, T* im, T* x) => Share(rows, new Strip { Plan = this, X = x, Re = re, Im = im, Back = true });
 
-    /// <summary>One row after the other, each by all threads.</summary>
-    private void Run(nint rows, T* x, T* re, T* im, bool back)
+    /// <summary>A thread takes whole rows, with the matrix in its own cache; all threads take one row after the other where there are few, or large ones.</summary>
+    private void Share(nint rows, Strip strip)
     {
-        nint w = Vector512<T>.Count;
-        var shared = SharedScratch.Rent(Height * 2 * Width * sizeof(T));
-        for (; rows > 0; rows--, x += N, re += Half, im += Half)
+        if (rows >= 2 * Workers.Count && _roots.Bytes <= MostAlone) Rowwise.ForRows(rows, N, new Whole { Strip = strip });
+        else
         {
-            var kernel = new Kernel { Plan = this, X = x, Re = re, Im = im, Matrix = (T*)shared.Pointer, Back = back };
-            for (int step = 0; step < 2; step++)
-            {
-                kernel.ByColumns = step == 0 != back;
-                if (kernel.ByColumns) Rowwise.ForRows((Width + w - 1) / w, _columns.N * w, kernel);
-                else Rowwise.ForRows((Height + w - 1) / w, Width * w, kernel);
-            }
+            var shared = SharedScratch.Rent(_roots.Bytes);
+            strip.Matrix = (T*)shared.Pointer;
+            for (nint row = 0; row < rows; row++)
+                for (int step = 0; step < 2; step++)
+                {
+                    strip.ByColumns = step == 0 != strip.Back;
+                    Rowwise.ForRows(strip.Count, N / strip.Count, strip.Of(row));
+                }
+            SharedScratch.Return(shared);
         }
-        SharedScratch.Return(shared);
         GC.KeepAlive(this);
     }
 
-    private struct Kernel : Rowwise.IItems
+    /// <summary>Numbers of two buffers of lines side by side, for columns or for rows.</summary>
+    private nint Buffers => 2 * Math.Max(_columns.Size, Width * Butterflies<T>.Element);
+
+    private struct Strip : Rowwise.IItems
     {
         public LongFourier<T> Plan;
         public T* X, Re, Im, Matrix;
         public bool Back, ByColumns;
 
+        /// <summary>Strips of columns, or of rows.</summary>
+        public readonly nint Count => Strips(ByColumns ? Plan.Width : Plan.Height);
+
+        public readonly Strip Of(nint row) => this with { X = X + row * Plan.N, Re = Re + row * Plan.Half, Im = Im + row * Plan.Half };
+
+        public readonly void Run(nint first, nint end) => Run(first, end, (T*)Scratch.Get(Plan.Buffers * sizeof(T)));
+
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        public readonly void Run(nint first, nint end)
+        public readonly void Run(nint first, nint end, T* one)
         {
-            nint w = Vector512<T>.Count, length = ByColumns ? Plan._columns.Size : Plan.Width * Butterflies<T>.Element;
-            T* one = (T*)Scratch.Get(2 * length * sizeof(T)), other = one + length;
-            for (nint group = first * w; group < end * w; group += w)
+            nint w = Vector512<T>.Count;
+            T* other = one + Plan.Buffers / 2;
+            for (nint at = first * w; at < end * w; at += w)
                 switch (ByColumns, Back)
                 {
-                    case (true, false): Plan.Columns(group, X, Matrix, one, other); break;
-                    case (true, true): Plan.ColumnsBack(group, Matrix, X, one, other); break;
-                    case (false, false): Plan.Rows(group, Matrix, Re, Im, one); break;
-                    default: Plan.RowsBack(group, Re, Im, Matrix, one, other); break;
+                    case (true, false): Plan.Columns(at, X, Matrix, one, other); break;
+                    case (true, true): Plan.ColumnsBack(at, Matrix, X, one, other); break;
+                    case (false, false): Plan.Rows(at, Matrix, Re, Im, one); break;
+                    default: Plan.RowsBack(at, Re, Im, Matrix, one, other); break;
+                }
+        }
+    }
+
+    private struct Whole : Rowwise.IItems
+    {
+        public Strip Strip;
+
+        public readonly void Run(nint first, nint end)
+        {
+            nint matrix = Strip.Plan._roots.Bytes;
+            byte* memory = (byte*)Scratch.Get(matrix + Strip.Plan.Buffers * sizeof(T));
+            for (nint row = first; row < end; row++)
+                for (int step = 0; step < 2; step++)
+                {
+                    var strip = Strip.Of(row) with { Matrix = (T*)memory, ByColumns = step == 0 != Strip.Back };
+                    strip.Run(0, strip.Count, (T*)(memory + matrix));
                 }
         }
     }
@@ -96,12 +131,13 @@ internal sealed unsafe class LongFourier<T> : Fourier<T> where T : unmanaged, IB
         nint w = Vector512<T>.Count, count = Math.Min(w, Width - first);
         for (nint j = 0; j < _columns.N; j++) Lanes.Load(x + j * Width + first, count).Store(real + j * _columns.Step);
         _columns.Forward(real, complex);
-        for (nint k = 0; k < Height; k++)
+        T* root = _roots.Pointer + 2 * Height * first, to = matrix + 2 * Height * first;
+        for (nint at = 0; at < 2 * w * Height; at += 2 * w)
         {
-            T* z = complex + 2 * w * k, root = _roots.Pointer + 2 * Width * k + first, to = matrix + 2 * Width * k + first;
-            var (re, im, wr, wi) = (Vector512.Load(z), Vector512.Load(z + w), Lanes.Load(root, count), Lanes.Load(root + Width, count));
-            Lanes.Store(Fma(-im, wi, re * wr), to, count);
-            Lanes.Store(Fma(im, wr, re * wi), to + Width, count);
+            var (re, im) = (Vector512.Load(complex + at), Vector512.Load(complex + at + w));
+            var (wr, wi) = (Vector512.Load(root + at), Vector512.Load(root + at + w));
+            Fma(-im, wi, re * wr).Store(to + at);
+            Fma(im, wr, re * wi).Store(to + at + w);
         }
     }
 
@@ -109,13 +145,13 @@ internal sealed unsafe class LongFourier<T> : Fourier<T> where T : unmanaged, IB
     private void ColumnsBack(nint first, T* matrix, T* x, T* complex, T* work)
     {
         nint w = Vector512<T>.Count, count = Math.Min(w, Width - first);
-        for (nint k = 0; k < Height; k++)
+        T* root = _roots.Pointer + 2 * Height * first, from = matrix + 2 * Height * first;
+        for (nint at = 0; at < 2 * w * Height; at += 2 * w)
         {
-            T* from = matrix + 2 * Width * k + first, root = _roots.Pointer + 2 * Width * k + first, z = complex + 2 * w * k;
-            var (re, im) = (Lanes.Load(from, count), Lanes.Load(from + Width, count));
-            var (wr, wi) = (Lanes.Load(root, count), Lanes.Load(root + Width, count));
-            Fma(im, wi, re * wr).Store(z);
-            Fma(im, wr, -(re * wi)).Store(z + w);
+            var (re, im) = (Lanes.Load(from + at, count), Lanes.Load(from + at + w, count));
+            var (wr, wi) = (Vector512.Load(root + at), Vector512.Load(root + at + w));
+            Fma(im, wi, re * wr).Store(complex + at);
+            Fma(im, wr, -(re * wi)).Store(complex + at + w);
         }
         _columns.Adjoint(complex, work);
         for (nint j = 0; j < _columns.N; j++) Lanes.Store(Vector512.Load(complex + w * j), x + j * Width + first, count);
@@ -125,9 +161,12 @@ internal sealed unsafe class LongFourier<T> : Fourier<T> where T : unmanaged, IB
     private void Rows(nint first, T* matrix, T* re, T* im, T* z)
     {
         nint w = Vector512<T>.Count, count = Math.Min(w, Height - first);
-        T* from = matrix + 2 * Width * first;
-        TurnIn(count, Width, from, 2 * Width, z, 2 * w);
-        TurnIn(count, Width, from + Width, 2 * Width, z + w, 2 * w);
+        for (nint j = 0; j < Width; j += w)
+        {
+            T* from = matrix + 2 * (Height * j + w * first), to = z + 2 * w * j;
+            TurnIn(count, Math.Min(w, Width - j), from, 2 * w, to, 2 * w);
+            TurnIn(count, Math.Min(w, Width - j), from + w, 2 * w, to + w, 2 * w);
+        }
         _rows.Transform(z);
         for (nint j = 0; j < Width; j++) Scatter(first, count, first + _columns.N * j, z + 2 * w * _rows.Place[j], re, im);
     }
@@ -145,9 +184,12 @@ internal sealed unsafe class LongFourier<T> : Fourier<T> where T : unmanaged, IB
             Vector512.Load(from + w).Store(to);
             Vector512.Load(from).Store(to + w);
         }
-        T* rows = matrix + 2 * Width * first;
-        Transposition.Strip(count, Width, sorted, 2 * w, rows, 2 * Width);
-        Transposition.Strip(count, Width, sorted + w, 2 * w, rows + Width, 2 * Width);
+        for (nint j = 0; j < Width; j += w)
+        {
+            T* from = sorted + 2 * w * j, to = matrix + 2 * (Height * j + w * first);
+            Transposition.Strip(count, Math.Min(w, Width - j), from, 2 * w, to, 2 * w);
+            Transposition.Strip(count, Math.Min(w, Width - j), from + w, 2 * w, to + w, 2 * w);
+        }
     }
 
     /// <summary>Whether an element beyond the middle is the one whose conjugate lies before it: rows 0 and n₁/2 hold their conjugates themselves.</summary>
