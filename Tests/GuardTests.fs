@@ -175,6 +175,16 @@ let private pools =
                                 [| uniform dtype 1 [ 2; 2; 5; width ] |])
     }
 
+/// Lengths for every way of computing a transform, of fewer rows than a vector has lanes and of more.
+let private transforms =
+    seq {
+        for n in [ 1; 2; 15; 16; 17; 60; 127; 131; 1000; 1009; 2100; 2187; 2503; 4096 ] do
+            for rows in [ 1; 19 ] do
+                for dtype in dtypes do
+                    applied $"rfft of {rows} x {n} {dtype}" Fourier.RealFft (fun () ->
+                        [| uniform dtype 1 [ rows; n ] |])
+    }
+
 /// Queries and keys around the blocks' sizes.
 let private attentions =
     seq {
@@ -275,6 +285,7 @@ let private groups: (string * seq<Case>) list =
         yield "convolutions of many widths", convolutions
         yield "convolutions by minimal filtering", filtered
         yield "pools of many widths", pools
+        yield "transforms of many lengths", transforms
         yield "attention of many lengths", attentions
         yield "copies in other orders", copies
         yield "random draws", draws
