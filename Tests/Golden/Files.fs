@@ -15,8 +15,12 @@ type Attributes(json: JsonElement) =
         | true, value when value.ValueKind <> JsonValueKind.Null -> Some value
         | _ -> None
 
+    /// One number stands for a list of one: along a single axis the files write it so.
     let integers (value: JsonElement) =
-        [| for item in value.EnumerateArray() -> item.GetInt32() |]
+        if value.ValueKind = JsonValueKind.Number then
+            [| value.GetInt32() |]
+        else
+            [| for item in value.EnumerateArray() -> item.GetInt32() |]
 
     let need name =
         match find name with
@@ -35,6 +39,12 @@ type Attributes(json: JsonElement) =
 
     member _.Flag name =
         find name |> Option.exists (fun value -> value.ValueKind = JsonValueKind.True)
+
+    /// A flag that holds where nobody says otherwise, or the other way round.
+    member _.FlagOr usual name =
+        match find name with
+        | Some value -> value.ValueKind = JsonValueKind.True
+        | None -> usual
 
     member _.IsNumber name =
         find name |> Option.exists (fun value -> value.ValueKind = JsonValueKind.Number)
@@ -55,8 +65,7 @@ type Attributes(json: JsonElement) =
     member _.Axes name =
         match find name with
         | None -> [||]
-        | Some value when value.ValueKind = JsonValueKind.Array -> integers value
-        | Some value -> [| value.GetInt32() |]
+        | Some value -> integers value
 
     override _.ToString() = json.GetRawText()
 

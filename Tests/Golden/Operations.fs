@@ -139,9 +139,10 @@ let private convolutionTransposed: Operation =
             Tensor.ConvolutionTransposed(x[0], x[1], bias x, window case.Attributes, extra)
         |]
 
-let private pooling (f: Tensor -> PerAxis -> Window -> Tensor) =
+let private pooling (f: Attributes -> Tensor -> PerAxis -> Window -> Tensor) =
     told (fun a x ->
         f
+            a
             x
             (PerAxis.op_Implicit (a.Ints "kernel_size"))
             (Window(Stride = PerAxis.op_Implicit (a.Ints "stride"), Padding = Padding.op_Implicit (a.Ints "padding"))))
@@ -319,8 +320,9 @@ let all: Map<string, Operation> =
             "group_norm", groupNorm (fun case _ -> case.Attributes.Int "num_groups")
             "instance_norm", groupNorm (fun _ x -> x.Shape[1])
             "hvp_layer_norm", one (fun x -> x.LayerNorm(null, null, 1, 1e-5))
-            "max_pool2d", pooling (fun x kernel window -> x.MaxPool(kernel, window))
-            "avg_pool2d", pooling (fun x kernel window -> x.AveragePool(kernel, window))
+            "max_pool2d", pooling (fun _ x kernel window -> x.MaxPool(kernel, window))
+            "avg_pool2d",
+            pooling (fun a x kernel window -> x.AveragePool(kernel, window, a.FlagOr true "count_include_pad"))
             "adaptive_avg_pool2d", told (fun a x -> x.AdaptiveAveragePool(PerAxis.op_Implicit (a.Ints "output_size")))
             // Arithmetic
             "add", two (fun x y -> x + y)
