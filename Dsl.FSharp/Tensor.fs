@@ -238,6 +238,9 @@ module Tensor =
     /// The determinants of square matrices.
     let det (x: Tensor) = x.Det()
 
+    /// The transposed cofactors of square matrices, singular or not.
+    let adjugate (x: Tensor) = x.Adjugate()
+
     /// The sign and the logarithm of the size of determinants.
     let slogDet (x: Tensor) =
         let struct (sign, logSize) = x.SlogDet()

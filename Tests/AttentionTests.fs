@@ -126,12 +126,16 @@ let private close epsilon what (expected: Tensor) (actual: Tensor) =
 
 let private names = [| "y"; "q̄"; "k̄"; "v̄"; "mask's gradient" |]
 
+let private describe c =
+    let causal = if c.Causal then ", causal" else ""
+    $"{c.Batch} x {c.Queries} x {c.Features} to {c.Keys} x {c.Values}{causal}, mask {c.Mask}"
+
 let private agreesWithProducts =
     testList
         "agrees with products and softmax"
         [
             for c in cases ->
-                testCase $"%A{c}" (fun () ->
+                testCase (describe c) (fun () ->
                     for dtype, epsilon in [ DType.Float64, 1e-12; DType.Float32, 2e-5 ] do
                         let expected, actual = everything written dtype c, everything attended dtype c
 

@@ -7,8 +7,8 @@ open System.Text.Json
 open Expecto
 open Functional.Examples
 
-/// Exit code, standard output and standard error of a command line.
-let private run (arguments: string list) =
+/// What a function gives, and what it writes to standard output and standard error meanwhile.
+let private captured f =
     let out, error = Console.Out, Console.Error
     use written = new StringWriter()
     use complained = new StringWriter()
@@ -16,11 +16,15 @@ let private run (arguments: string list) =
     try
         Console.SetOut written
         Console.SetError complained
-        let code = Program.main (Array.ofList arguments)
-        code, string written, string complained
+        let result = f ()
+        result, string written, string complained
     finally
         Console.SetOut out
         Console.SetError error
+
+/// Exit code, standard output and standard error of a command line.
+let private run (arguments: string list) =
+    captured (fun () -> Program.main (Array.ofList arguments))
 
 let private refused arguments (parts: string list) =
     let code, _, complaint = run arguments
@@ -30,7 +34,7 @@ let private refused arguments (parts: string list) =
         Expect.stringContains complaint part $"the complaint about {arguments}"
 
 let private inFolder (f: string -> unit) =
-    let folder = Directory.CreateTempSubdirectory().FullName
+    let folder = Directory.CreateTempSubdirectory("functional-examples-").FullName
 
     try
         f folder
@@ -123,7 +127,8 @@ let tests =
                             Json = Some path
                         }
 
-                    Outcome.report experiment settings outcome
+                    let (), text, _ = captured (fun () -> Outcome.report experiment settings outcome)
+                    Expect.stringContains text "test loss Infinity" "the lines for a reader"
                     use json = JsonDocument.Parse(File.ReadAllText path)
                     let root = json.RootElement
 

@@ -217,6 +217,22 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "pseudoInverse", fun _ x -> [| matrices x[0] |> Array.map pseudoInverse |> like x[0] |]
             "matrixExp", fun _ x -> [| matrices x[0] |> Array.map exponential |> like x[0] |]
             "det", fun _ x -> [| matrices x[0] |> Array.map determinantOf |> numbers x[0] |]
+            "adjugate",
+            fun _ x ->
+                let cofactor (a: Matrix) j i =
+                    let n = Array2D.length1 a
+
+                    let minor =
+                        Array2D.init (n - 1) (n - 1) (fun r c ->
+                            a[(if r < i then r else r + 1), (if c < j then c else c + 1)])
+
+                    (if (i + j) % 2 = 0 then 1.0 else -1.0) * determinantOf minor
+
+                [|
+                    matrices x[0]
+                    |> Array.map (fun a -> Array2D.init (Array2D.length1 a) (Array2D.length1 a) (cofactor a))
+                    |> like x[0]
+                |]
             "slogdet",
             fun _ x ->
                 let all = matrices x[0] |> Array.map determinantOf

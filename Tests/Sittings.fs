@@ -199,7 +199,7 @@ let sitting path every threads (steps: int option) (strike: Process -> unit) : O
 
 /// A new folder that is gone afterwards.
 let inFolder (f: string -> 'R) =
-    let folder = Directory.CreateTempSubdirectory().FullName
+    let folder = Directory.CreateTempSubdirectory("functional-sitting-").FullName
 
     try
         f folder

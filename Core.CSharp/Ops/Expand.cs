@@ -6,8 +6,9 @@ namespace Functional
 {
     public sealed partial class Tensor
     {
-        /// <summary>The tensor broadcast to a shape: axes of size 1 and missing leading axes repeat their elements. Nothing is copied.</summary>
-        public Tensor Expand(params int[] shape) => ExpandTo(Shape.Of(shape));
+        /// <summary>The tensor broadcast to a shape: axes of size 1 and missing leading axes repeat their elements; −1 keeps an axis as it is. Nothing is copied.</summary>
+        public Tensor Expand(params int[] shape) =>
+            ExpandTo(Shape.Of([.. shape.Select((n, i) => n == -1 && i >= shape.Length - Rank ? Shape[i - (shape.Length - Rank)] : n)]));
 
         /// <summary>The tensor broadcast to a shape.</summary>
         public Tensor ExpandTo(Shape shape) => ReferenceEquals(shape, Shape) || shape == Shape ? this : Broadcasting.ExpandTo(shape).Call(this);

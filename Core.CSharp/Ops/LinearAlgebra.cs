@@ -13,15 +13,20 @@ namespace Functional
         /// <summary>A⁻¹ of square matrices; a singular one is refused.</summary>
         public Tensor Inverse() => LinearAlgebra.Inverse.Call(this);
 
-        /// <summary>X with A·X = B for square matrices A […, n, n] and B […, n, k], or a vector [n] for one matrix.</summary>
+        /// <summary>X with A·X = B for square matrices A […, n, n] and B […, n, k], or a vector [n] for one matrix. The leading axes broadcast.</summary>
         public Tensor Solve(Tensor b)
         {
             if (Rank == 2 && b.Rank == 1) return LinearAlgebra.Solve.Call(this, b.Unsqueeze(-1)).Squeeze(-1);
-            return LinearAlgebra.Solve.Call(this, b);
+            if (Rank < 2 || b.Rank < 2 || b.Shape[-2] != Shape[-1]) return LinearAlgebra.Solve.Call(this, b);
+            var batch = Shape.Broadcast("solve", Shape.Of(Shape.Sizes[..^2]), Shape.Of(b.Shape.Sizes[..^2]));
+            return LinearAlgebra.Solve.Call(Expand([.. batch.Sizes, .. Shape.Sizes[^2..]]), b.Expand([.. batch.Sizes, .. b.Shape.Sizes[^2..]]));
         }
 
-        /// <summary>The determinants of square matrices.</summary>
+        /// <summary>The determinants of square matrices; the derivative is the adjugate's transpose, of singular ones, too.</summary>
         public Tensor Det() => LinearAlgebra.Det.Call(this);
+
+        /// <summary>The transposed cofactors of square matrices, which may be singular: det(A)·A⁻¹ where they are not.</summary>
+        public Tensor Adjugate() => LinearAlgebra.Adjugate.Call(this);
 
         /// <summary>The sign and the logarithm of the size of the determinants of square matrices; of a singular one 0 and −∞.</summary>
         public (Tensor Sign, Tensor LogSize) SlogDet()
@@ -33,15 +38,18 @@ namespace Functional
         /// <summary>The lower triangle L with L·Lᵀ = A of symmetric positive definite matrices; only A's lower triangle is read.</summary>
         public Tensor Cholesky() => LinearAlgebra.Cholesky.Call(this);
 
-        /// <summary>Q with orthonormal columns and R upper triangular with a positive diagonal, Q·R = A, of matrices with no fewer rows than columns.</summary>
+        /// <summary>Q·R = A with k = min(m, n) orthonormal columns in Q [m, k] and R [k, n] upper triangular with a positive diagonal.</summary>
         public (Tensor Q, Tensor R) Qr()
         {
-            var y = LinearAlgebra.Qr.Apply(this);
-            return (y[0], y[1]);
+            var square = Rank >= 2 && Shape[-2] < Shape[-1];
+            var y = LinearAlgebra.Qr.Apply(square ? Slice(-1, 0, Shape[-2]) : this);
+            // The first columns give Q; the others follow from it.
+            return square ? (y[0], Concat(-1, y[1], y[0].Transpose(-1, -2).Matmul(Slice(-1, Shape[-2])))) : (y[0], y[1]);
         }
 
         /// <summary>Eigenvalues in ascending order and eigenvectors, as columns whose largest element is positive, of symmetric matrices;
-        /// of others of (A + Aᵀ)/2. The vectors' derivatives need eigenvalues that differ.</summary>
+        /// of others of (A + Aᵀ)/2. The values' derivative is there for equal ones, too (then that of their order); the vectors'
+        /// needs eigenvalues that differ.</summary>
         public (Tensor Values, Tensor Vectors) Eigh()
         {
             var y = LinearAlgebra.Eigh.Apply(this);
@@ -56,12 +64,9 @@ namespace Functional
             return (y[0], y[1], y[2]);
         }
 
-        /// <summary>The Moore–Penrose inverse V·diag(1/S)·Uᵀ of matrices of full rank.</summary>
-        public Tensor PseudoInverse()
-        {
-            var (u, s, v) = Svd();
-            return (v / s.Unsqueeze(-2)).Matmul(u.Transpose(-1, -2));
-        }
+        /// <summary>The Moore–Penrose inverse V·diag(1/S)·Uᵀ, in which singular values below max(m, n)·ε·S₁ count as 0. The derivative is that among matrices
+        /// of the same rank.</summary>
+        public Tensor PseudoInverse() => LinearAlgebra.PseudoInverse.Call(this);
 
         /// <summary>Σ Aᵢᵢ of square or other matrices.</summary>
         public Tensor MatrixTrace() => (this * LinearAlgebra.Identity("trace", this)).Sum([-2, -1], keepAxes: false);
@@ -130,10 +135,31 @@ namespace Functional.Ops
                 return [new(x[0].DType, Shape.Of(x[0].Shape.Sizes[..^2]))];
             },
             Forward = Each("det", static a => [Scalar(a.Determinant())]),
-            // The adjugate: det(A)·A⁻ᵀ.
-            Vjp = static (x, y, g, _) => (g[0] * y[0]).Unsqueeze(-1).Unsqueeze(-1) * H(x[0].Inverse()),
+            Vjp = static (x, _, g, _) => g[0].Unsqueeze(-1).Unsqueeze(-1) * H(x[0].Adjugate()),
+            Reads = Reads.Inputs,
             Batching = Batching.Whole,
             Sample = static draw => new(Det!, WellConditioned(draw)),
+        };
+
+        public static readonly Op Adjugate = new()
+        {
+            Name = "adjugate",
+            Shape = static x => [Square("adjugate", x[0])],
+            // det(U)·det(V)·V·diag(Π sⱼ, j ≠ i)·Uᵀ, which divides by nothing.
+            Forward = Each("adjugate", static a =>
+            {
+                var (u, s, v) = Thin(a);
+                var others = Vector<double>.Build.Dense(s.Count, i => s.Where((_, j) => j != i).Aggregate(1.0, (p, value) => p * value));
+                return [v * Matrix<double>.Build.DenseOfDiagonalVector(others * (u.Determinant() * v.Determinant())) * u.Transpose()];
+            }),
+            // d(det(A)·A⁻¹) = tr(adj(A)·dA)·A⁻¹ − adj(A)·dA·A⁻¹
+            Vjp = static (x, y, g, _) =>
+            {
+                var (inverse, adjugate) = (H(x[0].Inverse()), H(y[0]));
+                return (g[0] * H(inverse)).Sum([-2, -1], keepAxes: true) * adjugate - adjugate.Matmul(g[0]).Matmul(inverse);
+            },
+            Batching = Batching.Whole,
+            Sample = static draw => new(Adjugate!, WellConditioned(draw)),
         };
 
         public static readonly Op SlogDet = new()
@@ -260,13 +286,9 @@ namespace Functional.Ops
             Vjp = static (_, y, g, _) =>
             {
                 var (w, v) = (y[0], y[1]);
-                var identity = Identity("eigh", v);
-                // 1/(wⱼ − wᵢ), and 0 on the diagonal.
-                var gap = w.Unsqueeze(-2) - w.Unsqueeze(-1);
-                var f = (1 - identity) / (gap + identity);
-                var inner = g[0].Unsqueeze(-1) * identity + f * H(v).Matmul(g[1]);
-                var dx = v.Matmul(inner).Matmul(H(v));
-                return (dx + H(dx)) * 0.5;
+                var turn = H(v).Matmul(g[1]);
+                var inner = g[0].Unsqueeze(-1) * Identity("eigh", v) + Over((turn - H(turn)) * 0.5, w.Unsqueeze(-2) - w.Unsqueeze(-1));
+                return v.Matmul(inner).Matmul(H(v));
             },
             Reads = Reads.Outputs,
             Batching = Batching.Whole,
@@ -304,15 +326,12 @@ namespace Functional.Ops
             Vjp = static (x, y, g, _) =>
             {
                 var (u, s, v) = (y[0], y[1], y[2]);
-                var square = H(u).Matmul(u) * 0;
-                var identity = Identity("svd", square);
                 var (across, down) = (s.Unsqueeze(-2), s.Unsqueeze(-1));
-                var f = (1 - identity) / (across.Square() - down.Square() + identity);
                 Tensor uu = H(u).Matmul(g[0]), vv = H(v).Matmul(g[2]);
-                var inner = f * (uu - H(uu)) * across + down * (f * (vv - H(vv))) + g[1].Unsqueeze(-1) * identity;
+                var inner = Over((uu - H(uu)) * across + down * (vv - H(vv)), (across - down) * (across + down)) + g[1].Unsqueeze(-1) * Identity("svd", uu);
                 var dx = u.Matmul(inner).Matmul(H(v));
-                if (x[0].Shape[-2] > x[0].Shape[-1]) dx += ((g[0] - u.Matmul(uu)) / across).Matmul(H(v));
-                if (x[0].Shape[-1] > x[0].Shape[-2]) dx += (u / across).Matmul(H(g[2] - v.Matmul(vv)));
+                if (x[0].Shape[-2] > x[0].Shape[-1]) dx += Over(g[0] - u.Matmul(uu), across).Matmul(H(v));
+                if (x[0].Shape[-1] > x[0].Shape[-2]) dx += u.Matmul(H(Over(g[2] - v.Matmul(vv), across)));
                 return dx;
             },
             Batching = Batching.Whole,
@@ -323,8 +342,35 @@ namespace Functional.Ops
             },
         };
 
-        public static readonly Op PseudoInverse = Composition.Of("pseudoInverse", static x => [x[0].PseudoInverse()],
-            static draw => new(PseudoInverse!, Spread(draw, draw.Int(-1, 1))));
+        public static readonly Op PseudoInverse = new()
+        {
+            Name = "pseudoInverse",
+            Shape = static x =>
+            {
+                Matrix("pseudoInverse", x[0]);
+                return [new(x[0].DType, Shape.Of([.. x[0].Shape.Sizes[..^2], x[0].Shape[-1], x[0].Shape[-2]]))];
+            },
+            Forward = new Forward.Into(static (x, y) =>
+            {
+                var epsilon = x[0].DType == DType.Float32 ? Math.Pow(2, -23) : Math.Pow(2, -52);
+                var pseudo = (Forward.Into)Each("pseudoInverse", a =>
+                {
+                    var (u, s, v) = Thin(a);
+                    var least = Math.Max(a.RowCount, a.ColumnCount) * epsilon * s.Maximum();
+                    return [v * Matrix<double>.Build.DenseOfDiagonalVector(s.Map(value => value > least ? 1 / value : 0)) * u.Transpose()];
+                });
+                pseudo.Kernel(x, y);
+            }),
+            // Golub & Pereyra 1973, The differentiation of pseudo-inverses: dP = −P·dA·P + P·Pᵀ·dAᵀ·(I − A·P) + (I − P·A)·dAᵀ·Pᵀ·P
+            Vjp = static (x, y, g, _) =>
+            {
+                var (a, p, c) = (x[0], y[0], H(g[0]));
+                Tensor cpp = c.Matmul(p).Matmul(H(p)), ppc = H(p).Matmul(p).Matmul(c);
+                return cpp - a.Matmul(p).Matmul(cpp) + ppc - ppc.Matmul(p).Matmul(a) - H(p).Matmul(g[0]).Matmul(H(p));
+            },
+            Batching = Batching.Whole,
+            Sample = static draw => new(PseudoInverse!, Spread(draw, draw.Int(-1, 1))),
+        };
 
         public static readonly Op MatrixExp = Composition.Of("matrixExp", static x => [x[0].MatrixExp()], static draw =>
         {
@@ -365,6 +411,9 @@ namespace Functional.Ops
         }
 
         // ---- shapes ----
+
+        /// <summary>a / b, and 0 where both are: what has no influence needs no division.</summary>
+        private static Tensor Over(Tensor a, Tensor b) => a / (b + a.Equal(0).And(b.Equal(0)).Cast(b.DType));
 
         /// <summary>The transposed matrices.</summary>
         private static Tensor H(Tensor x) => x.Transpose(-1, -2);

@@ -10,13 +10,13 @@ namespace Functional
         /// <summary>A number where the mask is true, else this tensor's element.</summary>
         public Tensor MaskedFill(Tensor mask, double value) => Where(mask, value, this);
 
-        /// <summary>The elements where a mask of this tensor's shape is true, in row-major order, as a vector. How many there are depends on the mask's values,
+        /// <summary>The elements where a mask is true, in row-major order, as a vector; mask and tensor broadcast. How many there are depends on the mask's values,
         /// which must therefore be known.</summary>
         public Tensor MaskedSelect(Tensor mask)
         {
             Shape.Bool("maskedSelect", mask);
-            if (mask.Shape != Shape) throw Shape.Refuse("maskedSelect", "mask and tensor must have one shape", $"{mask.Shape} and {Shape}", "Expand the mask");
-            return Flatten().Take(From(TrueAt(mask)));
+            var shape = Shape.Broadcast("maskedSelect", Shape, mask.Shape);
+            return ExpandTo(shape).Flatten().Take(From(TrueAt(mask.ExpandTo(shape))));
         }
 
         /// <summary>The places of the elements that are not 0, one row of int64 for each, in row-major order.</summary>
@@ -36,8 +36,16 @@ namespace Functional
             return FromSpan<long>(places, Shape.Of(flat.Length, Rank));
         }
 
-        /// <summary>This tensor with y[index[i, j], j] = source[i, j] for axis 0, and so on; where places repeat the last one counts.</summary>
-        public Tensor Scatter(Tensor index, Tensor source, int axis) => Masks.ScatterAlong(axis).Call(this, index, source);
+        /// <summary>This tensor with y[index[i, j], j] = source[i, j] for axis 0, and so on; where places repeat the last one counts. The index may be smaller
+        /// than source, and than this tensor along the other axes.</summary>
+        public Tensor Scatter(Tensor index, Tensor source, int axis)
+        {
+            source = source.Corner("scatter", index.Shape, -1);
+            var covered = Covered("scatter", index.Shape, axis);
+            var scattered = Masks.ScatterAlong(axis).Call(covered, index, source);
+            if (ReferenceEquals(covered, this)) return scattered;
+            return WithPart(scattered, [.. covered.Shape.Select(n => (AxisSelection)(..n))]);
+        }
 
         /// <summary>This tensor with the selected part replaced: <c>x.WithPart(0, 1.., ^1)</c> sets x[1.., ^1] to 0. The value broadcasts to the part.</summary>
         public Tensor WithPart(double value, params AxisSelection[] selections) => WithPart(Elementwise.Weak("withPart", this, value), selections);

@@ -29,9 +29,12 @@ namespace Functional
                 "fro" => Norm(2, [-2, -1]),
                 "nuc" => Svd().S.Sum(-1),
                 "2" => Svd().S.Max(-1),
+                "-2" => Svd().S.Min(-1),
                 "1" => Abs().Sum(-2).Max(-1),
+                "-1" => Abs().Sum(-2).Min(-1),
                 "inf" => Abs().Sum(-1).Max(-1),
-                _ => throw Shape.Refuse("matrixNorm", "the order must be fro, nuc, 2, 1 or inf", $"'{order}'", "Choose one of them"),
+                "-inf" => Abs().Sum(-1).Min(-1),
+                _ => throw Shape.Refuse("matrixNorm", "the order must be fro, nuc, 1, 2, inf, -1, -2 or -inf", $"'{order}'", "Choose one of them"),
             };
         }
 
@@ -71,8 +74,10 @@ namespace Functional.Ops
     {
         public static readonly Op Kron = Composition.Of("kron", static x =>
         {
-            if (x[0].Rank != x[1].Rank) throw Shape.Refuse("kron", "two tensors of one rank are needed", $"{x[0].Shape} and {x[1].Shape}", "Reshape one of them");
-            var (a, b) = (x[0].Shape, x[1].Shape);
+            // The one with fewer axes gets leading ones.
+            var rank = Math.Max(x[0].Rank, x[1].Rank);
+            Shape Filled(Shape s) => Shape.Of([.. Enumerable.Repeat(1, rank - s.Rank), .. s]);
+            var (a, b) = (Filled(x[0].Shape), Filled(x[1].Shape));
             int[] Interleaved(Shape s, bool first) => [.. s.SelectMany(n => first ? new[] { n, 1 } : [1, n])];
             var product = x[0].Reshape(Interleaved(a, true)) * x[1].Reshape(Interleaved(b, false));
             return [product.Reshape([.. a.Zip(b, (m, n) => m * n)])];
@@ -122,8 +127,9 @@ namespace Functional.Ops
         {
             var a = x[0].Shape.Axis("diff", axis);
             Reductions.NotBool("diff", x[0]);
-            if (n < 0 || n >= Math.Max(1, x[0].Shape[a]) + (n == 0 ? 1 : 0))
-                throw Shape.Refuse("diff", $"the order must lie in 0 … {Math.Max(0, x[0].Shape[a] - 1)}", $"{n} along axis {a} of {x[0].Shape}", "Take fewer differences");
+            if (n < 0) throw Shape.Refuse("diff", "the order must not be negative", $"{n}", "Use CumSum for sums");
+            // Of as many elements as differences to take, or fewer, none is left.
+            if (n >= x[0].Shape[a] && n > 0) return [x[0].Slice(a, 0, 0)];
             var y = x[0];
             for (var i = 0; i < n; i++) y = y.Slice(a, 1) - y.Slice(a, 0, y.Shape[a] - 1);
             return [y];

@@ -81,10 +81,14 @@ public static class Moments
     internal static Tensor Norm(Tensor x, double p, int[] axes, bool keepAxes)
     {
         Shape.Float("norm", x);
-        if (!(p > 0)) throw Shape.Refuse("norm", "the order must be positive", p.ToString(System.Globalization.CultureInfo.InvariantCulture), "Choose 1, 2 or infinity, for instance");
+        if (double.IsNaN(p)) throw Shape.Refuse("norm", "the order must be a number", "NaN", "Choose 1, 2 or infinity, for instance");
+        // How many elements are not 0.
+        if (p == 0) return x.NotEqual(0).Cast(x.DType).Sum(axes, keepAxes);
         if (p == 1) return x.Abs().Sum(axes, keepAxes);
         if (p == 2) return Root(x.Square().Sum(axes, keepAxes));
         if (double.IsPositiveInfinity(p)) return x.Abs().Max(axes, keepAxes);
+        if (double.IsNegativeInfinity(p)) return x.Abs().Min(axes, keepAxes);
+        if (p < 0) return x.Abs().Pow(p).Sum(axes, keepAxes).Pow(1 / p);
         var sum = x.Abs().Pow(p).Sum(axes, keepAxes);
         var zero = sum.Equal(0);
         return Tensor.Where(zero, Level.ZerosLike(sum), Tensor.Where(zero, Level.OnesLike(sum), sum).Pow(1 / p));

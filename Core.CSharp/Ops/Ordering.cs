@@ -19,7 +19,7 @@ namespace Functional
         /// <summary>The element in the middle along an axis; of two, their mean.</summary>
         public Tensor Median(int axis, bool keepAxis = false) => Quantile(0.5, axis, keepAxis);
 
-        /// <summary>The value below which a share q in 0 … 1 of the elements along an axis lies, interpolated linearly between neighbours.</summary>
+        /// <summary>The value below which a share q in 0 … 1 of the elements along an axis lies, interpolated linearly between neighbours; NaN where one of them is.</summary>
         public Tensor Quantile(double q, int axis, bool keepAxis = false)
         {
             Shape.Float("quantile", this);
@@ -31,6 +31,9 @@ namespace Functional
             var sorted = Sort(a).Values;
             var value = sorted.Slice(a, low, low + 1);
             if (share > 0) value = value * (1 - share) + sorted.Slice(a, low + 1, low + 2) * share;
+            // NaN is the largest of all, so that the last element tells whether there is one: nothing is known of the others' order then.
+            var last = sorted.Slice(a, Shape[a] - 1, Shape[a]);
+            value = Where(last.NotEqual(last), last, value);
             return keepAxis ? value : value.Squeeze(a);
         }
 

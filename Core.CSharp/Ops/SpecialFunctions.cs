@@ -93,7 +93,7 @@ namespace Functional.Ops
         {
             public double Of(double x)
             {
-                if (x <= 0 && x == Math.Floor(x)) return double.PositiveInfinity;
+                if ((x <= 0 && x == Math.Floor(x)) || double.IsInfinity(x)) return double.PositiveInfinity;
                 if (x < 0.5) return Math.Log(Math.PI / Math.Abs(Math.Sin(Math.PI * x))) - Of(1 - x);
                 // Stirling's series from 10 on, and the recurrence down: some digits better than the library's.
                 var product = 1.0;
@@ -108,6 +108,8 @@ namespace Functional.Ops
         {
             public double Of(double x)
             {
+                // From either side of 0 the pole is an infinity; the negative ones have a sign on neither.
+                if (x == 0 && n == 0) return -1 / x;
                 if (double.IsNaN(x) || (x <= 0 && x == Math.Floor(x))) return double.NaN;
                 if (n == 0) return Special.DiGamma(x);
                 var factor = (n % 2 == 0 ? -1 : 1) * Special.Factorial(n);
