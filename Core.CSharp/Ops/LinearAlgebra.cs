@@ -145,9 +145,12 @@ namespace Functional.Ops
         {
             Name = "adjugate",
             Shape = static x => [Square("adjugate", x[0])],
-            // det(U)·det(V)·V·diag(Π sⱼ, j ≠ i)·Uᵀ, which divides by nothing.
             Forward = Each("adjugate", static a =>
             {
+                var lu = a.LU();
+                var pivots = lu.U.Diagonal().PointwiseAbs();
+                if (pivots.Minimum() > 1e-4 * pivots.Maximum()) return [lu.Inverse() * lu.Determinant];
+                // Near singular ones and those: det(U)·det(V)·V·diag(Π sⱼ, j ≠ i)·Uᵀ, which divides by nothing.
                 var (u, s, v) = Thin(a);
                 var others = Vector<double>.Build.Dense(s.Count, i => s.Where((_, j) => j != i).Aggregate(1.0, (p, value) => p * value));
                 return [v * Matrix<double>.Build.DenseOfDiagonalVector(others * (u.Determinant() * v.Determinant())) * u.Transpose()];
@@ -155,6 +158,8 @@ namespace Functional.Ops
             // d(det(A)·A⁻¹) = tr(adj(A)·dA)·A⁻¹ − adj(A)·dA·A⁻¹
             Vjp = static (x, y, g, _) =>
             {
+                // Of a single number it is 1.
+                if (x[0].Shape[-1] == 1) return null;
                 var (inverse, adjugate) = (H(x[0].Inverse()), H(y[0]));
                 return (g[0] * H(inverse)).Sum([-2, -1], keepAxes: true) * adjugate - adjugate.Matmul(g[0]).Matmul(inverse);
             },

@@ -102,7 +102,12 @@ namespace Functional
                 throw Shape.Refuse("pad", "every axis needs two widths of 0 or more", $"{Shape.Text(before)} and {Shape.Text(after)} for {Shape}", $"Give {Rank} of each; slice to make a tensor smaller");
             if (before.Concat(after).All(n => n == 0)) return this;
             var sizes = new int[Rank];
-            for (var i = 0; i < Rank; i++) sizes[i] = before[i] + Shape[i] + after[i];
+            for (var i = 0; i < Rank; i++)
+            {
+                var size = (long)before[i] + Shape[i] + after[i];
+                if (size > int.MaxValue) throw Shape.Refuse("pad", $"an axis has at most {int.MaxValue} elements", $"{size} along axis {i}", "Give narrower borders");
+                sizes[i] = (int)size;
+            }
             return Ops.Slices.Place(Shape.Of(sizes), [.. before], null, value).Call(this);
         }
     }

@@ -58,8 +58,8 @@ let private roundsBesideInput =
 /// distribution are as exact as the distribution (the reference's, too), divided by a density that is small in the tails.
 let private approximated = Map [ "lgamma", 20.0; "polygamma", 8.0; "gamma", 1e5 ]
 
-/// Products of the factors of a singular value decomposition, whose errors are relative to the largest of the results, not to each (Golub and
-/// Van Loan 2013, section 5.4: p(n)·u·‖A‖, with a small p of the size).
+/// Made of a factorisation whose errors are relative to the largest of the results, not to each: an inverse's, n·u·‖A⁻¹‖ times the condition number
+/// (Higham 2002, section 14.3), which the perturbed inputs show.
 let private roundsBesideResults = set [ "adjugate" ]
 
 /// Fourier transforms of any length are convolutions of twice the length and more: their errors are relative to all the terms.
