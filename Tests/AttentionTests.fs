@@ -42,7 +42,7 @@ let private case batch queries keys features values =
 
 let private causal case = { case with Causal = true }
 
-/// Around the edges of tiles: blocks of 42 and 84 queries, of 256 and 512 floats of keys, vectors of 8 and 16.
+/// Around the edges of tiles: blocks of 32 and 84 queries, of 256 and 512 floats of keys, vectors of 8 and 16.
 let private cases =
     [
         case 2 41 17 8 5
@@ -53,6 +53,7 @@ let private cases =
         case 1 3 1025 5 3
         case 1 300 2 4 64
         case 2 20 130 140 12
+        causal (case 2 32 32 8 8)
         causal (case 2 42 42 8 8)
         causal (case 1 43 60 16 4)
         causal (case 3 127 127 16 24)

@@ -78,8 +78,8 @@ internal unsafe struct AttentionGradients<T> where T : unmanaged
 /// (Milakov &amp; Gimelshein 2018, Online normalizer calculation for softmax; Dao et al. 2022, FlashAttention.)</summary>
 internal static unsafe partial class Attention<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    // Whole panels of 14 rows and of 6. Low blocks follow the diagonal closely.
-    private static nint QueryBlock(bool causal) => causal ? 42 : 84;
+    // Whole panels of 14 rows and of 6. Causal blocks follow the diagonal closely, and are as high as a panel of keys is wide, so that none is cut.
+    private static nint QueryBlock(bool causal) => causal ? 32 : 84;
 
     // Packed keys and values of a block together should leave room in L2.
     private static nint KeyBlock(in AttentionArrays<T> a) => Math.Min(a.Keys, a.Weights != null ? a.Keys : (a.Features <= 128 ? 1024 : 512) / sizeof(T));

@@ -35,8 +35,11 @@ internal unsafe struct RecurrenceGradients<T> where T : unmanaged
 {
     internal T* Y, C, Gates, Hidden;
 
-    /// <summary>The cotangents of all gates before their activation: [N, T, G·H] as the inputs see them, and as the hidden states see them (the same, but for a GRU).</summary>
-    internal T* ToInputs, ToHidden;
+    /// <summary>The cotangents of all gates before their activation [N·T, <see cref="Recurrence{T}.Columns"/>], rows at this distance: as the inputs see them, and behind
+    /// them, for a GRU, those of its new gate as the hidden states see them.</summary>
+    internal T* Sums;
+
+    internal nint Stride;
 
     /// <summary>Of the first state and cell; written or added to.</summary>
     internal T* H0, C0;
@@ -50,6 +53,12 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
 {
     internal static int Gates(Cell cell) => cell switch { Cell.Lstm => 4, Cell.Gru => 3, _ => 1 };
 
+    /// <summary>Cotangents of one example and step.</summary>
+    internal static nint Columns(Cell cell, nint units) => cell switch { Cell.Simple => units, _ => 4 * units };
+
+    /// <summary>Elements from one row of gates to the next where rows may lie apart: at powers of two their columns would fall into few sets of the caches.</summary>
+    internal static nint Spaced(nint columns) => (columns + Width - 1) / Width * Width + (columns / Width % 2 == 0 ? Width : 2 * Width);
+
     private static int Width => Vector512<T>.Count;
 
     private struct Sizes
@@ -58,6 +67,9 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         internal nint Batch, Steps, Units;
 
         internal readonly nint GateWidth => Gates(Cell) * Units;
+
+        /// <summary>Gates that see the state through one product; the new gate of a GRU does not.</summary>
+        internal readonly nint Inner => Cell == Cell.Gru ? 2 * Units : GateWidth;
     }
 
     // ---- forward ----
@@ -72,35 +84,33 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         public readonly void Run(int chunk)
         {
             nint first = chunk * Step, rows = Math.Min(Sizes.Batch - first, Step);
-            nint units = Sizes.Units, steps = Sizes.Steps, width = Sizes.GateWidth;
+            nint units = Sizes.Units, steps = Sizes.Steps, width = Sizes.GateWidth, inner = Sizes.Inner, stride = Spaced(inner);
+            // What comes from the states stays in the nearer caches.
+            var sums = (T*)Scratch.Get(rows * stride * sizeof(T));
             for (nint t = 0; t < steps; t++)
             {
                 var previous = t == 0 ? Arrays.H0 + first * units : Arrays.Y + (first * steps + t - 1) * units;
                 var previousRow = t == 0 ? units : steps * units;
-                var gates = Arrays.Gates + (first * steps + t) * width;
+                Gemm<T>.RunOn(PackedWh, rows, inner, units, previous, previousRow, sums, stride, false, default);
                 if (Sizes.Cell == Cell.Gru)
-                {
-                    Gemm<T>.RunOn(PackedWh, rows, 2 * units, units, previous, previousRow, gates, steps * width, true, default);
                     Gemm<T>.RunOn(PackedHidden, rows, units, units, previous, previousRow, Arrays.Hidden + (first * steps + t) * units, steps * units, false,
                         new Epilogue<T> { Bias = Arrays.Bh + 2 * units });
-                }
-                else Gemm<T>.RunOn(PackedWh, rows, width, units, previous, previousRow, gates, steps * width, true, default);
                 for (nint row = 0; row < rows; row++)
                 {
                     var at = (first + row) * steps + t;
-                    var h = Arrays.Y + at * units;
+                    T* h = Arrays.Y + at * units, gates = Arrays.Gates + at * width, sum = sums + row * stride;
                     var before = previous + row * previousRow;
                     T* c = Arrays.C + at * units, cBefore = t == 0 ? Arrays.C0 + (first + row) * units : c - units;
                     if (Arrays.Lengths != null && t >= Arrays.Lengths[first + row])
                     {
                         Copy(before, h, units);
-                        if (Sizes.Cell != Cell.Simple) new Span<T>(gates + row * steps * width, (int)width).Clear();
+                        if (Sizes.Cell != Cell.Simple) Clear(gates, width);
                         if (Sizes.Cell == Cell.Lstm) Copy(cBefore, c, units);
-                        if (Sizes.Cell == Cell.Gru) new Span<T>(Arrays.Hidden + at * units, (int)units).Clear();
+                        if (Sizes.Cell == Cell.Gru) Clear(Arrays.Hidden + at * units, units);
                     }
-                    else if (Sizes.Cell == Cell.Lstm) LstmStep(gates + row * steps * width, cBefore, c, h, units);
-                    else if (Sizes.Cell == Cell.Gru) GruStep(gates + row * steps * width, Arrays.Hidden + at * units, before, h, units);
-                    else TanhStep(h, units);
+                    else if (Sizes.Cell == Cell.Lstm) LstmStep(sum, gates, cBefore, c, h, units);
+                    else if (Sizes.Cell == Cell.Gru) GruStep(sum, gates, Arrays.Hidden + at * units, before, h, units);
+                    else TanhStep(sum, h, units);
                 }
             }
         }
@@ -114,7 +124,7 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         if (batch == 0 || steps == 0 || units == 0) return;
         var job = new ForwardJob { Sizes = sizes, Arrays = arrays, Step = RowsPerChunk(batch) };
         if (cell == Cell.Simple) job.Arrays.Gates = arrays.Y;
-        var inner = cell == Cell.Gru ? 2 * units : width;
+        var inner = sizes.Inner;
         var (packed, hidden) = (Gemm<T>.PackedSize(inner, units), Gemm<T>.PackedSize(units, units));
         var memory = SharedScratch.Rent((packed + hidden + width) * sizeof(T));
         job.PackedWh = (T*)memory.Pointer;
@@ -148,23 +158,24 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         public readonly void Run(int chunk)
         {
             nint first = chunk * Step, rows = Math.Min(Sizes.Batch - first, Step);
-            nint units = Sizes.Units, steps = Sizes.Steps, width = Sizes.GateWidth;
-            var dh = (T*)Scratch.Get(2 * rows * units * sizeof(T));
-            var dc = dh + rows * units;
-            new Span<T>(dh, (int)(2 * rows * units)).Clear();
+            nint units = Sizes.Units, steps = Sizes.Steps, width = Sizes.GateWidth, stride = Spaced(width), columns = Columns(Sizes.Cell, units);
+            var dh = (T*)Scratch.Get((2 * units + stride) * rows * sizeof(T));
+            // One step's cotangents as the states see them: the product reads them from the nearer caches.
+            T* dc = dh + rows * units, sums = dc + rows * units;
+            Clear(dh, 2 * rows * units);
             for (var t = steps - 1; t >= 0; t--)
             {
                 for (nint row = 0; row < rows; row++)
                 {
                     var at = (first + row) * steps + t;
-                    T* rowH = dh + row * units, rowC = dc + row * units, toInputs = Gradients.ToInputs + at * width, toHidden = Gradients.ToHidden + at * width;
+                    T* rowH = dh + row * units, rowC = dc + row * units, sum = sums + row * stride, all = Gradients.Sums + at * Gradients.Stride;
                     if (Gradients.Y != null) Add(Gradients.Y + at * units, rowH, units);
                     if (Gradients.C != null) Add(Gradients.C + at * units, rowC, units);
                     if (Arrays.Lengths != null && t >= Arrays.Lengths[first + row])
                     {
                         // The state was passed on: so is its cotangent.
-                        new Span<T>(toInputs, (int)width).Clear();
-                        if (toHidden != toInputs) new Span<T>(toHidden, (int)width).Clear();
+                        Clear(sum, width);
+                        Clear(all, columns);
                         continue;
                     }
                     T* h = Arrays.Y + at * units, before = t == 0 ? Arrays.H0 + (first + row) * units : h - units;
@@ -172,13 +183,22 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
                     if (Sizes.Cell == Cell.Lstm)
                     {
                         T* c = Arrays.C + at * units, cBefore = t == 0 ? Arrays.C0 + (first + row) * units : c - units;
-                        LstmBack(Arrays.Gates + at * width, cBefore, c, gates, rowH, rowC, toInputs, units);
+                        LstmBack(Arrays.Gates + at * width, cBefore, c, gates, rowH, rowC, sum, units);
+                        Copy(sum, all, width);
                     }
                     else if (Sizes.Cell == Cell.Gru)
-                        GruBack(Arrays.Gates + at * width, Arrays.Hidden + at * units, before, gates, Gradients.Hidden == null ? null : Gradients.Hidden + at * units, rowH, toInputs, toHidden, units);
-                    else TanhBack(h, rowH, toInputs, units);
+                    {
+                        GruBack(Arrays.Gates + at * width, Arrays.Hidden + at * units, before, gates, Gradients.Hidden == null ? null : Gradients.Hidden + at * units, rowH, sum, all + 2 * units, units);
+                        Copy(sum, all, 2 * units);
+                        Copy(sum + 2 * units, all + 3 * units, units);
+                    }
+                    else
+                    {
+                        TanhBack(h, rowH, sum, units);
+                        Copy(sum, all, width);
+                    }
                 }
-                Gemm<T>.RunOn(PackedWh, rows, units, width, Gradients.ToHidden + (first * steps + t) * width, steps * width, dh, units, true, default);
+                Gemm<T>.RunOn(PackedWh, rows, units, width, sums, stride, dh, units, true, default);
             }
             if (Gradients.H0 != null) Deliver(dh, Gradients.H0 + first * units, rows * units, Gradients.AccumulateH0);
             if (Gradients.C0 != null) Deliver(dc, Gradients.C0 + first * units, rows * units, Gradients.AccumulateC0);
@@ -221,20 +241,23 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         else Store(v, p + i, n - i);
     }
 
+    private static void Clear(T* x, nint n) => new Span<T>(x, (int)n).Clear();
+
     private static void Copy(T* from, T* to, nint n) => new Span<T>(from, (int)n).CopyTo(new Span<T>(to, (int)n));
 
     private static void Add(T* x, T* y, nint n) => Plain.AddScaled(T.One, x, y, n);
 
-    private static void Deliver(T* from, T* to, nint n, bool accumulate)
+    /// <summary>to (+)= from</summary>
+    internal static void Deliver(T* from, T* to, nint n, bool accumulate)
     {
         if (accumulate) Add(from, to, n);
         else Copy(from, to, n);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void TanhStep(T* h, nint n)
+    private static void TanhStep(T* sums, T* h, nint n)
     {
-        for (nint i = 0; i < n; i += Width) Put(VectorMath.Tanh(At(h, i, n)), h, i, n);
+        for (nint i = 0; i < n; i += Width) Put(VectorMath.Tanh(At(h, i, n) + At(sums, i, n)), h, i, n);
     }
 
     /// <summary>The part of dh that does not pass through the gates stays in its place; here none.</summary>
@@ -250,14 +273,14 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void LstmStep(T* gates, T* before, T* c, T* h, nint n)
+    private static void LstmStep(T* sums, T* gates, T* before, T* c, T* h, nint n)
     {
         for (nint k = 0; k < n; k += Width)
         {
-            var i = VectorMath.Sigmoid(At(gates, k, n));
-            var f = VectorMath.Sigmoid(At(gates + n, k, n));
-            var g = VectorMath.Tanh(At(gates + 2 * n, k, n));
-            var o = VectorMath.Sigmoid(At(gates + 3 * n, k, n));
+            var i = VectorMath.Sigmoid(At(gates, k, n) + At(sums, k, n));
+            var f = VectorMath.Sigmoid(At(gates + n, k, n) + At(sums + n, k, n));
+            var g = VectorMath.Tanh(At(gates + 2 * n, k, n) + At(sums + 2 * n, k, n));
+            var o = VectorMath.Sigmoid(At(gates + 3 * n, k, n) + At(sums + 3 * n, k, n));
             var cell = Fma(f, At(before, k, n), i * g);
             Put(i, gates, k, n);
             Put(f, gates + n, k, n);
@@ -296,12 +319,12 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void GruStep(T* gates, T* hidden, T* before, T* h, nint n)
+    private static void GruStep(T* sums, T* gates, T* hidden, T* before, T* h, nint n)
     {
         for (nint k = 0; k < n; k += Width)
         {
-            var r = VectorMath.Sigmoid(At(gates, k, n));
-            var z = VectorMath.Sigmoid(At(gates + n, k, n));
+            var r = VectorMath.Sigmoid(At(gates, k, n) + At(sums, k, n));
+            var z = VectorMath.Sigmoid(At(gates + n, k, n) + At(sums + n, k, n));
             var m = VectorMath.Tanh(Fma(r, At(hidden, k, n), At(gates + 2 * n, k, n)));
             Put(r, gates, k, n);
             Put(z, gates + n, k, n);
@@ -312,7 +335,7 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void GruBack(T* gates, T* hidden, T* before, T* cotangent, T* hiddenCotangent, T* dh, T* toInputs, T* toHidden, nint n)
+    private static void GruBack(T* gates, T* hidden, T* before, T* cotangent, T* hiddenCotangent, T* dh, T* to, T* toInput, nint n)
     {
         var one = Vector512<T>.One;
         for (nint k = 0; k < n; k += Width)
@@ -331,12 +354,10 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
             dz *= z * (one - z);
             var dp = dm * r;
             if (hiddenCotangent != null) dp += At(hiddenCotangent, k, n);
-            Put(dr, toInputs, k, n);
-            Put(dz, toInputs + n, k, n);
-            Put(dm, toInputs + 2 * n, k, n);
-            Put(dr, toHidden, k, n);
-            Put(dz, toHidden + n, k, n);
-            Put(dp, toHidden + 2 * n, k, n);
+            Put(dr, to, k, n);
+            Put(dz, to + n, k, n);
+            Put(dp, to + 2 * n, k, n);
+            Put(dm, toInput, k, n);
             Put(d * z, dh, k, n);
         }
     }

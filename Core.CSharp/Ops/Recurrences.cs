@@ -257,9 +257,9 @@ namespace Functional.Ops
                 return contiguous.Pointer<T>();
             }
 
-            var toInputs = Fresh(width);
-            var toHidden = cell == Cell.Gru ? Fresh(width) : toInputs;
-            var gradients = new RecurrenceGradients<T> { Y = Cotangent(0), ToInputs = toInputs.Pointer<T>(), ToHidden = toHidden.Pointer<T>() };
+            var (columns, stride) = ((int)Recurrence<T>.Columns(cell, units), (int)Recurrence<T>.Spaced(Recurrence<T>.Columns(cell, units)));
+            var sums = Fresh(stride);
+            var gradients = new RecurrenceGradients<T> { Y = Cotangent(0), Sums = sums.Pointer<T>(), Stride = stride };
             if (cell == Cell.Lstm)
             {
                 gradients.C = Cotangent(1);
@@ -274,22 +274,35 @@ namespace Functional.Ops
             if (cell == Cell.Lstm && dx[C0] is { } firstCell) gradients.C0 = firstCell.Open(out gradients.AccumulateC0).Pointer<T>();
             Recurrence<T>.Backward(cell, batch, steps, units, arrays, gradients);
 
-            T* inputs = gradients.ToInputs, hidden = gradients.ToHidden;
+            var all = gradients.Sums;
             if (dx[X] is { } input)
-                Gemm<T>.Run(rows, features, width, inputs, width, 1, arrays.Wx, 1, width, input.Open(out var add).Pointer<T>(), features, add, default);
+                Gemm<T>.Run(rows, features, width, all, stride, 1, arrays.Wx, 1, width, input.Open(out var add).Pointer<T>(), features, add, default);
             if (dx[Wx] is { } inputWeight)
-                Gemm<T>.Run(features, width, rows, arrays.X, 1, features, inputs, width, 1, inputWeight.Open(out var add).Pointer<T>(), width, add, default);
+                Gemm<T>.Run(features, width, rows, arrays.X, 1, features, all, stride, 1, inputWeight.Open(out var add).Pointer<T>(), width, add, default);
+            // Of a GRU the states see another cotangent of the new gate.
+            int shared = cell == Cell.Gru ? 2 * units : width, apart = width - shared;
             if (dx[Wh] is { } hiddenWeight)
             {
                 var before = Fresh(units).Pointer<T>();
                 Recurrence<T>.Shift(batch, steps, units, arrays.H0, arrays.Y, before);
-                Gemm<T>.Run(units, width, rows, before, 1, units, hidden, width, 1, hiddenWeight.Open(out var add).Pointer<T>(), width, add, default);
+                var target = hiddenWeight.Open(out var add).Pointer<T>();
+                Gemm<T>.Run(units, shared, rows, before, 1, units, all, stride, 1, target, width, add, default);
+                Gemm<T>.Run(units, apart, rows, before, 1, units, all + width, stride, 1, target + shared, width, add, default);
             }
-            if (dx[Bx] is { } inputBias) Reducing.Sum(toInputs, OverSteps, inputBias.Open(out var add), add);
-            if (dx[Bh] is { } hiddenBias) Reducing.Sum(toHidden, OverSteps, hiddenBias.Open(out var add), add);
+            if (dx[Bx] is not null || dx[Bh] is not null)
+            {
+                var totals = stackalloc T[columns];
+                var walks = Reduced.Of([(int)rows, columns], [stride, 1], 1);
+                Kernels.Reductions.Sum(in walks, all, totals, accumulate: false);
+                if (dx[Bx] is { } inputBias) Recurrence<T>.Deliver(totals, inputBias.Open(out var add).Pointer<T>(), width, add);
+                if (dx[Bh] is { } hiddenBias)
+                {
+                    var target = hiddenBias.Open(out var add).Pointer<T>();
+                    Recurrence<T>.Deliver(totals, target, shared, add);
+                    Recurrence<T>.Deliver(totals + width, target + shared, apart, add);
+                }
+            }
             GC.KeepAlive(alive);
         }
-
-        private static readonly AxisSet OverSteps = new("sum", [0, 1], false);
     }
 }
