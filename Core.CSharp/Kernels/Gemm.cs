@@ -116,14 +116,15 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
                 Packing<T>.Pack(b, p.BColumn, p.BRow, width, p.K, packed, bStep);
                 b = packed;
             }
-            Column(p, m0, panels, j, width, p.A + m0 * p.ARow, packed: false, p.ARow, p.AColumn, b, bStep, p.K, first: true, last: true);
+            Column(p, m0, panels, j, width, p.A + m0 * p.ARow, packed: false, p.ARow, p.AColumn, b, bStep, p.K, first: true, last: true, packed == null && panels.Count > 1 && j + width < n1 ? b + width : null);
             j += width;
         }
     }
 
-    /// <summary>One panel of columns: all its tiles from row m0 on. A packed block of A lies panel after panel and needs no strides.</summary>
+    /// <summary>One panel of columns: all its tiles from row m0 on. A packed block of A lies panel after panel and needs no strides.
+    /// Where <paramref name="next"/> is the next panel of B, with the strides of this one, its cache lines are asked for while this one is multiplied.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Column(in Problem p, nint m0, in Panels panels, nint j, int width, T* a, bool packed, nint aRow, nint aStep, T* b, nint bStep, nint k, bool first, bool last)
+    private static void Column(in Problem p, nint m0, in Panels panels, nint j, int width, T* a, bool packed, nint aRow, nint aStep, T* b, nint bStep, nint k, bool first, bool last, T* next)
     {
         var lanes = Emitter<T>.Lanes;
         var vectors = (width + lanes - 1) / lanes;
@@ -142,7 +143,14 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         {
             var r = panels.Height(panel);
             var (row, step) = packed ? (1, r) : (aRow, aStep);
-            MicroKernels<T>.Get(r, vectors, masked)(k, a, row * sizeof(T), step * sizeof(T), b, bStep * sizeof(T), c, p.CRow * sizeof(T), &end);
+            // A line for each step of k: the first panel of rows asks for the left half of the columns, the second for the right.
+            var ahead = next != null && panel < 2;
+            if (ahead)
+            {
+                end.Ahead = next + panel * lanes;
+                end.AheadStep = bStep * sizeof(T);
+            }
+            MicroKernels<T>.Get(r, vectors, masked, ahead)(k, a, row * sizeof(T), step * sizeof(T), b, bStep * sizeof(T), c, p.CRow * sizeof(T), &end);
             a += packed ? r * k : r * aRow;
             c += r * p.CRow;
         }
@@ -187,7 +195,7 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         for (nint j = 0; j < n; j += tile)
         {
             var width = (int)Math.Min(tile, n - j);
-            if (MicroKernels<T>.Available && k > 0) Column(problem, 0, panels, j, width, a, packed: false, aRow, aColumn, packed + j * depth, tile, k, first: true, last: true);
+            if (MicroKernels<T>.Available && k > 0) Column(problem, 0, panels, j, width, a, packed: false, aRow, aColumn, packed + j * depth, tile, k, first: true, last: true, null);
             else
             {
                 var part = problem with { N = width, B = packed + j * depth, C = c + j };
@@ -232,7 +240,7 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
             for (nint j = 0; j < Problem.N; j += tile)
             {
                 var width = (int)Math.Min(tile, Problem.N - j);
-                Column(Problem, m0, panels, j, width, a, packed: true, 0, 0, Packed + j * K, tile, K, first: From == 0, last: From + K == Problem.K);
+                Column(Problem, m0, panels, j, width, a, packed: true, 0, 0, Packed + j * K, tile, K, first: From == 0, last: From + K == Problem.K, j + tile < Problem.N ? Packed + (j + tile) * K : null);
             }
         }
     }

@@ -29,6 +29,12 @@ internal unsafe struct Tile
 
     /// <summary>Bytes between the pieces of which a gathered vector consists.</summary>
     internal nint Piece;
+
+    /// <summary>The address of what a kernel that looks ahead asks for, a cache line for each step of k.</summary>
+    internal void* Ahead;
+
+    /// <summary>Bytes between those lines.</summary>
+    internal nint AheadStep;
 }
 
 /// <summary>C[rows, columns] (+)= A·B for one tile held in registers: A by two strides, B and C by rows; strides in bytes. When not accumulating, C is never read.
@@ -48,9 +54,9 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
     internal static readonly int MaxRows = Avx512F.IsSupported ? 14 : 6;
 
     // Where the rows of B come from, and how A lies.
-    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4;
+    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, StridedAhead = 5;
 
-    private const int Sources = 5, Widths = 24;
+    private const int Sources = 6, Widths = 24;
 
     private static readonly MicroKernel?[] Family = new MicroKernel?[(14 + 1) * Sources * Widths * 2];
 
@@ -59,8 +65,8 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     private static int Lanes => Emitter<T>.Lanes;
 
-    /// <summary>The kernel of a matrix product.</summary>
-    internal static MicroKernel Get(int rows, int vectors, bool masked) => Get(rows, vectors, masked, Strided);
+    /// <summary>The kernel of a matrix product; one that looks ahead asks for the memory that the next ones will read.</summary>
+    internal static MicroKernel Get(int rows, int vectors, bool masked, bool ahead) => Get(rows, vectors, masked, ahead ? StridedAhead : Strided);
 
     /// <summary>Vectors of a row of B that a product with so many rows takes at a time, its sums filling the registers. Few rows wait for B, and memory is
     /// fast where long pieces of it are read.</summary>
@@ -99,7 +105,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     private static MicroKernel Emit(int rows, int vectors, bool masked, int source)
     {
-        var gathered = source != Strided;
+        var gathered = source is not (Strided or StridedAhead);
         var method = new DynamicMethod($"{(gathered ? $"gather{source}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
             [typeof(nint), typeof(void*), typeof(nint), typeof(nint), typeof(void*), typeof(nint), typeof(void*), typeof(nint), typeof(Tile*)],
             typeof(MicroKernels<T>).Module, skipVisibility: true);
@@ -239,8 +245,25 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         void StridedProducts()
         {
             var (pointers, twice) = RowPointers();
+            var (ahead, aheadStep) = (e.NewPointer(), e.NewOffset());
+            if (source == StridedAhead)
+            {
+                Field(nameof(Tile.Ahead));
+                e.Set(ahead);
+                Field(nameof(Tile.AheadStep));
+                e.Set(aheadStep);
+            }
             e.Loop(K, () =>
             {
+                if (source == StridedAhead)
+                {
+                    e.Get(ahead);
+                    e.Prefetch();
+                    e.Get(ahead);
+                    e.Get(aheadStep);
+                    e.Add();
+                    e.Set(ahead);
+                }
                 for (var v = 0; v < vectors; v++)
                 {
                     LoadB(v);

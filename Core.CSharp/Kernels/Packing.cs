@@ -78,6 +78,8 @@ internal static unsafe class Packing<T> where T : unmanaged
         var rest = count - body;
         for (nint p = 0; p < k; p++)
         {
+            // Short pieces a stride apart: no hardware prefetcher looks there.
+            for (var i = 0; i < count && Sse.IsSupported; i += 64 / sizeof(T)) Sse.Prefetch0(source + Square * along + i);
             if (Avx512F.IsSupported)
             {
                 for (var i = 0; i < body; i += whole) Vector512.Load(source + i).Store(target + i);
