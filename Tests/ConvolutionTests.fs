@@ -117,16 +117,22 @@ let private cases =
             ]
             // Enough channels for minimal filtering: whole tiles and cut ones, several images in a block and several blocks in an image.
             [
-                2, 32, 32, [ 8; 8 ], 1
-                1, 33, 40, [ 13; 12 ], 0
-                1, 32, 37, [ 9; 10 ], 2
-                1, 32, 32, [ 18; 16 ], 1
+                2, 32, 32, [ 8; 8 ], [ 3; 3 ], 1
+                1, 16, 16, [ 16; 32 ], [ 3; 3 ], 1
+                1, 33, 40, [ 13; 12 ], [ 3; 3 ], 0
+                1, 32, 37, [ 9; 10 ], [ 3; 3 ], 2
+                1, 32, 32, [ 18; 16 ], [ 3; 3 ], 1
+                5, 40, 48, [ 4; 4 ], [ 3; 3 ], 1
+                1, 16, 16, [ 26; 110 ], [ 3; 3 ], 1
+                9, 17, 16, [ 14; 14 ], [ 3; 1 ], 0
+                1, 16, 19, [ 11; 23 ], [ 3; 5 ], 2
             ]
-            |> List.map (fun (batch, inputs, outputs, sizes, pad) ->
+            |> List.map (fun (batch, inputs, outputs, sizes, kernel, pad) ->
                 { image sizes with
                     Batch = batch
                     Inputs = inputs
                     Outputs = outputs
+                    Kernel = kernel
                     Pad = pad
                 })
         ]

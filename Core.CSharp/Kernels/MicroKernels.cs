@@ -73,7 +73,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
     internal static int Widest(int rows) => Math.Max(2, (Avx512F.IsSupported ? 24 : 12) / rows);
 
     /// <summary>Vectors of a gathered row: four where there are few rows, whose sums alone would not keep the multipliers busy.</summary>
-    internal static int MostVectors(int rows) => rows <= (Avx512F.IsSupported ? 6 : 2) ? 4 : 2;
+    internal static int MostVectors(int rows) => rows <= (Avx512F.IsSupported ? 6 : 2) ? 4 : Avx512F.IsSupported && rows <= 8 ? 3 : 2;
 
     /// <summary>The kernel that gathers B's rows by a table, each vector in 1, 2 or 4 pieces.</summary>
     internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces) => Get(rows, vectors, masked, pieces == 4 ? GatheredQuarters : pieces);
