@@ -69,6 +69,7 @@ module Layer =
             Apply = fun _ _ state x -> f x, state
             Activation = None
             WithActivation = None
+            WithResidual = None
             Scale = None
             WithScale = None
         }
@@ -94,6 +95,15 @@ module Layer =
 
     // ---- combinators ----
 
+    // One of several layers on the same input, whose parameters, state and keys are found under its name.
+    let private apart mode x (name: string) (layer: Layer) (parameters: Tree<Tensor>) (state: Tree<Tensor>) =
+        let mode =
+            match mode with
+            | Train key when layer.IsRandom -> Train(key.Fold name)
+            | mode -> mode
+
+        under name (fun () -> layer.Apply mode parameters state x)
+
     /// Several layers side by side on the same input; their results are joined by a function.
     let branch name place (combine: Tensor list -> Tensor) (branches: Layer list) : Layer =
         let names = distinct branches
@@ -111,12 +121,7 @@ module Layer =
                 let results =
                     List.map2
                         (fun (name, layer) ((_, p), (_, s)) ->
-                            let mode =
-                                match mode with
-                                | Train key when layer.IsRandom -> Train(key.Fold(name: string))
-                                | mode -> mode
-
-                            let y, s = under name (fun () -> layer.Apply mode p s x)
+                            let y, s = apart mode x name layer p s
                             y, (name, s))
                         named
                         (List.zip ps ss)
@@ -132,6 +137,60 @@ module Layer =
             State = each _.State
             Apply = apply
         }
+
+    /// y, or an activation of it
+    let internal activate activation (y: Tensor) =
+        match activation with
+        | Activation.Relu -> y.Relu()
+        | Activation.Tanh -> y.Tanh()
+        | Activation.Sigmoid -> y.Sigmoid()
+        | _ -> y
+
+    /// The sum of what layers make of the same input. In training one of two may take in what the other gives, and an activation behind the sum:
+    /// there is then no pass over the result for either.
+    let internal sum name place (add: Tensor list -> Tensor) (branches: Layer list) : Layer =
+        let layer = branch name place add branches
+
+        let joined first (receiver: Layer) (other: Layer) withResidual activation mode parameters state x =
+            match mode, parameters, state with
+            | Train _, Node [ n, p; m, q ], Node [ _, s; _, t ] ->
+                // Both keep their places in the trees.
+                let (n, p, s), (m, q, t) =
+                    if first then
+                        (n, p, s), (m, q, t)
+                    else
+                        (m, q, t), (n, p, s)
+
+                let residual, t = apart mode x m other q t
+
+                let y, s =
+                    apart
+                        mode
+                        x
+                        n
+                        { receiver with
+                            Apply = withResidual residual activation
+                        }
+                        p
+                        s
+
+                y, Node(if first then [ n, s; m, t ] else [ m, t; n, s ])
+            | _ ->
+                let y, state = layer.Apply mode parameters state x
+                activate activation y, state
+
+        let around apply =
+            { layer with
+                Apply = apply Activation.None
+                WithActivation = Some apply
+            }
+
+        match branches with
+        | [ receiver; other ] when receiver.WithResidual.IsSome ->
+            around (joined true receiver other receiver.WithResidual.Value)
+        | [ other; receiver ] when receiver.WithResidual.IsSome ->
+            around (joined false receiver other receiver.WithResidual.Value)
+        | _ -> layer
 
     /// A block of its own name: its parameters and keys are found under it.
     let named name (layer: Layer) : Layer =

@@ -594,11 +594,11 @@ type Layers private () =
 
     /// x + f(x) (He et al., 2016).
     static member residual(inner: Layer, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
-        Layer.branch "residual" (place file line) (combined "residual") [ Layer.ofFunction "skip" None id; inner ]
+        Layer.sum "residual" (place file line) (combined "residual") [ Layer.ofFunction "skip" None id; inner ]
 
     /// The sum of what several layers make of the same input.
     static member add(branches: Layer list, [<CallerFilePath>] ?file: string, [<CallerLineNumber>] ?line: int) : Layer =
-        Layer.branch "add" (place file line) (combined "add") branches
+        Layer.sum "add" (place file line) (combined "add") branches
 
     /// What several layers make of the same input, joined along an axis of the example (0 is the first after the batch).
     static member concat

@@ -29,6 +29,8 @@ type Layer =
         Activation: Activation option
         /// The same layer with an activation in its epilogue: one pass over the result instead of two.
         WithActivation: (Activation -> Apply) option
+        /// The same layer in training with a tensor added to its result and an activation behind that, all in its epilogue.
+        WithResidual: (Tensor -> Activation -> Apply) option
         /// Set of a layer that in inference is no more than a factor and a term for each channel: from its parameters and state.
         Scale: (Tree<Tensor> -> Tree<Tensor> -> Tensor * Tensor) option
         /// The same layer with its channels scaled and an activation, all in its weights and epilogue.
@@ -272,6 +274,30 @@ module internal Composition =
                 walk steps mode parameters state y (List.map2 (fun (name, _) s -> name, s) remembered s :: changed)
             | _ -> noSuchTree ()
 
+        let apply steps mode parameters state x =
+            match parameters, state with
+            | Node ps, Node ss ->
+                let y, ss = walk steps mode ps ss x []
+                y, Node ss
+            | _ -> noSuchTree ()
+
+        // Its last part's epilogue is its own.
+        let withResidual =
+            match List.rev named with
+            | (name, last) :: before ->
+                last.WithResidual
+                |> Option.map (fun withResidual ->
+                    let before = steps false (List.rev before)
+
+                    fun residual activation ->
+                        let last =
+                            { last with
+                                Apply = withResidual residual activation
+                            }
+
+                        apply (before @ [ one name last ]))
+            | [] -> None
+
         {
             Name = "network"
             Place = None
@@ -283,19 +309,13 @@ module internal Composition =
             Parameters = fun input -> Node [ for name, facts in along input -> name, facts.Parameters ]
             State = fun input -> Node [ for name, facts in along input -> name, facts.State ]
             Apply =
-                fun mode parameters state x ->
-                    match parameters, state with
-                    | Node ps, Node ss ->
-                        let steps =
-                            match mode with
-                            | Infer -> inference
-                            | Train _ -> training
-
-                        let y, ss = walk steps mode ps ss x []
-                        y, Node ss
-                    | _ -> noSuchTree ()
+                fun mode ->
+                    match mode with
+                    | Infer -> apply inference mode
+                    | Train _ -> apply training mode
             Activation = None
             WithActivation = None
+            WithResidual = withResidual
             Scale = None
             WithScale = None
         }

@@ -86,19 +86,19 @@ let batch place momentum epsilon affine =
         let shape = channels "batchNorm" input
         Node [ "mean", running shape Init.zeros; "variance", running shape Init.ones ]
 
-    let apply activation mode parameters state (x: Tensor) =
+    let apply (residual: Tensor | null) activation mode parameters state (x: Tensor) =
         let gain, bias = taken "batchNorm" parameters
-
-        let activate (y: Tensor) =
-            match activation with
-            | Activation.Relu -> y.Relu()
-            | Activation.Tanh -> y.Tanh()
-            | Activation.Sigmoid -> y.Sigmoid()
-            | _ -> y
 
         match mode, state with
         | Infer, Node [ _, Leaf mean; _, Leaf variance ] ->
-            activate (x.BatchNormInference(mean, variance, gain, bias, epsilon)), state
+            let y = x.BatchNormInference(mean, variance, gain, bias, epsilon)
+
+            let sum =
+                match residual with
+                | null -> y
+                | residual -> y + residual
+
+            activate activation sum, state
         | Train _, Node [ _, Leaf mean; _, Leaf variance ] ->
             // One value is its own mean: there is no variance to learn from.
             if x.Count <= int64 x.Shape[1] then
@@ -108,13 +108,13 @@ let batch place momentum epsilon affine =
                 )
 
             let fused = activation = Activation.Relu
-            let struct (y, batchMean, batchVariance) = x.BatchNorm(gain, bias, epsilon, fused)
+            let struct (y, batchMean, batchVariance) = x.BatchNorm(gain, bias, epsilon, fused, residual)
             let n = float x.Count / float (max 1 x.Shape[1])
 
             let moved (old: Tensor) (batch: Tensor) =
                 Leaf(old * (1.0 - momentum) + Diff.StopGradient batch * momentum)
 
-            (if fused then y else activate y),
+            (if fused then y else activate activation y),
             Node
                 [
                     "mean", moved mean batchMean
@@ -129,8 +129,9 @@ let batch place momentum epsilon affine =
     { ofFunction "batchNorm" place id with
         Parameters = channels "batchNorm" >> gainAndBias affine
         State = state
-        Apply = apply Activation.None
-        WithActivation = Some apply
+        Apply = apply null Activation.None
+        WithActivation = Some(apply null)
+        WithResidual = Some(fun residual -> apply residual)
         Scale =
             Some(fun parameters state ->
                 match state with

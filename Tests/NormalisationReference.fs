@@ -4,9 +4,12 @@ module Functional.Tests.NormalisationReference
 open Functional.Tests.Plain
 
 let private parameter (a: Attributes) (x: Plain[]) name =
-    if not (a.Flag name) then None
-    elif name = "gain" then Some x[1].Values
-    else Some (Array.last x).Values
+    let before = [ "gain"; "bias" ] |> List.takeWhile ((<>) name) |> List.filter a.Flag
+
+    if a.Flag name then
+        Some x[1 + before.Length].Values
+    else
+        None
 
 let private factor (parameter: float[] option) i =
     parameter |> Option.map (Array.get >> (|>) i) |> Option.defaultValue 1.0
@@ -66,6 +69,12 @@ let private channels (a: Attributes) (x: Plain[]) =
 
     let relu = if a.Flag "relu" then max 0.0 else id
 
+    let residual =
+        if a.Flag "residual" then
+            at (Array.last x)
+        else
+            fun _ -> 0.0
+
     let y =
         make shape (fun index ->
             let c = index[1]
@@ -73,6 +82,7 @@ let private channels (a: Attributes) (x: Plain[]) =
             (at x[0] index - means[c]) / sqrt (variances[c] + a.Number "epsilon")
             * factor gain c
             + term bias c
+            + residual index
             |> relu)
 
     let statistic values =

@@ -1,234 +1,249 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using static Functional.Kernels.Lanes;
 
 namespace Functional.Kernels;
 
-/// <summary>Rows, or channels of images, brought to mean 0 and variance 1. The mean comes first and then the squares of what differs from it:
-/// large means cost no digits. A vector's sums are added up in double precision.</summary>
+/// <summary>Rows, or channels of images, brought to mean 0 and variance 1. Squares are those of differences from a mean: large means cost no digits.
+/// A vector's sums are added up in double precision.</summary>
 internal static unsafe partial class Normalisation<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     private static int Width => Vector512<T>.Count;
 
     // ---- channels of images [batch, channels, size]: statistics over batch and positions ----
 
-    private struct ChannelsJob : IJob
+    /// <summary>Images in blocks of a size that their shape alone decides: some whole images, or some channels of one. Memory is gone through in order for
+    /// the sums, and then backwards for the result, beginning with what the caches still hold.</summary>
+    private readonly struct Blocks
     {
-        internal nint Batch, Channels, Size;
-        internal T* X, Gain, Bias, Y, Mean, Variance;
-        internal double Epsilon;
+        // Elements of a block.
+        private const nint Size = 2 * Loops.Chunk;
+
+        // Elements of a plane that are gone through twice for their squares: the first cache holds them.
+        internal const nint Piece = 4096;
+
+        internal readonly nint Batch, Channels, Plane, Images, Group;
+        internal readonly int Rows, Columns;
+
+        internal Blocks(nint batch, nint channels, nint plane)
+        {
+            (Batch, Channels, Plane) = (batch, channels, plane);
+            Images = Math.Max(1, Size / Math.Max(1, channels * plane));
+            Group = Math.Clamp(Size / Math.Max(1, plane), 1, Math.Max(1, channels));
+            Rows = (int)((batch + Images - 1) / Images);
+            Columns = (int)((channels + Group - 1) / Group);
+        }
+
+        /// <summary>Elements of a channel in a row of blocks.</summary>
+        internal nint Count(nint row) => (Math.Min(Batch, (row + 1) * Images) - row * Images) * Plane;
+
+        internal void Bounds(int block, out nint row, out nint image, out nint lastImage, out nint channel, out nint lastChannel)
+        {
+            (row, var column) = Math.DivRem(block, Columns);
+            (image, channel) = (row * Images, column * Group);
+            (lastImage, lastChannel) = (Math.Min(Batch, image + Images) - 1, Math.Min(Channels, channel + Group) - 1);
+        }
+
+        internal void Run<TJob>(ref TJob job) where TJob : struct, IJob
+        {
+            if (Batch * Channels * Plane < Loops.Chunk / 4)
+                for (var block = 0; block < Rows * Columns; block++) job.Run(block);
+            else Workers.For(Rows * Columns, ref job);
+        }
+    }
+
+    /// <summary>Mean and squared deviations of <paramref name="count"/> values more, of which mean and squared deviations are known
+    /// (Chan, Golub and LeVeque, 1983).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Merge(ref double mean, ref double squares, double before, double count, double moreMean, double moreSquares)
+    {
+        var (difference, share) = (moreMean - mean, count / (before + count));
+        mean += difference * share;
+        squares += moreSquares + difference * difference * (before * share);
+    }
+
+    private struct StatisticsJob : IJob
+    {
+        internal Blocks Blocks;
+        internal T* X;
+        internal double* Means, Squares;
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        public readonly void Run(int chunk)
+        {
+            Blocks.Bounds(chunk, out var row, out var image, out var lastImage, out var channel, out var lastChannel);
+            double* means = Means + row * Blocks.Channels, squares = Squares + row * Blocks.Channels;
+            for (var c = channel; c <= lastChannel; c++) means[c] = squares[c] = 0;
+            for (var n = image; n <= lastImage; n++)
+                for (var c = channel; c <= lastChannel; c++)
+                {
+                    var x = X + (n * Blocks.Channels + c) * Blocks.Plane;
+                    for (nint from = 0; from < Blocks.Plane; from += Blocks.Piece)
+                    {
+                        var count = Math.Min(Blocks.Piece, Blocks.Plane - from);
+                        var mean = Sum(x + from, count) / count;
+                        var rounded = T.CreateTruncating(mean);
+                        var off = mean - double.CreateChecked(rounded);
+                        Merge(ref means[c], ref squares[c], (n - image) * Blocks.Plane + from, count, mean,
+                            Math.Max(0, Normalisation<T>.Squares(x + from, count, rounded) - count * off * off));
+                    }
+                }
+        }
+    }
+
+    private struct NormaliseJob : IJob
+    {
+        internal Blocks Blocks;
+        internal T* X, Residual, Bias, Scale, Mean, Y;
         internal bool Relu;
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public readonly void Run(int chunk)
         {
-            nint channel = chunk, step = Channels * Size;
-            var x = X + channel * Size;
-            var count = (double)Batch * Size;
-            double total = 0;
-            for (nint n = 0; n < Batch; n++) total += Sum(x + n * step, Size);
-            var mean = T.CreateTruncating(total / count);
-            total = 0;
-            for (nint n = 0; n < Batch; n++) total += Squares(x + n * step, Size, mean);
-            var variance = total / count;
-            (Mean[channel], Variance[channel]) = (mean, T.CreateTruncating(variance));
-            var gain = Gain == null ? T.One : Gain[channel];
-            var bias = Bias == null ? T.Zero : Bias[channel];
-            var scale = T.CreateTruncating(1 / Math.Sqrt(double.CreateChecked(Variance[channel]) + Epsilon)) * gain;
-            var y = Y + channel * Size;
-            for (nint n = 0; n < Batch; n++) Affine(x + n * step, y + n * step, Size, mean, scale, bias, Relu);
+            Blocks.Bounds(Blocks.Rows * Blocks.Columns - 1 - chunk, out _, out var image, out var lastImage, out var channel, out var lastChannel);
+            for (var n = lastImage; n >= image; n--)
+                for (var c = lastChannel; c >= channel; c--)
+                {
+                    var at = (n * Blocks.Channels + c) * Blocks.Plane;
+                    Affine(X + at, Residual == null ? null : Residual + at, Y + at, Blocks.Plane, Mean[c], Scale[c], Bias == null ? T.Zero : Bias[c], Relu);
+                }
         }
     }
 
-    /// <summary>y = (x − mean)/√(variance + ε)·gain + bias per channel, then relu where asked; mean and (biased) variance are those of the batch.</summary>
-    internal static void Channels(nint batch, nint channels, nint size, T* x, T* gain, T* bias, double epsilon, bool relu, T* y, T* mean, T* variance)
+    /// <summary>y = (x − mean)/√(variance + ε)·gain + bias per channel + residual, then relu where asked; mean and (biased) variance are those of the batch.
+    /// Gain, bias and residual may be null.</summary>
+    internal static void Channels(nint batch, nint channels, nint size, T* x, T* gain, T* bias, T* residual, double epsilon, bool relu, T* y, T* mean, T* variance)
     {
-        var job = new ChannelsJob { Batch = batch, Channels = channels, Size = size, X = x, Gain = gain, Bias = bias, Epsilon = epsilon, Relu = relu, Y = y, Mean = mean, Variance = variance };
-        Each((int)channels, batch * size, ref job);
+        var blocks = new Blocks(batch, channels, size);
+        var partial = blocks.Rows * channels;
+        var scratch = SharedScratch.Rent(2 * partial * sizeof(double) + channels * sizeof(T));
+        var means = (double*)scratch.Pointer;
+        var squares = means + partial;
+        var scale = (T*)(squares + partial);
+        var statistics = new StatisticsJob { Blocks = blocks, X = x, Means = means, Squares = squares };
+        blocks.Run(ref statistics);
+        double before = blocks.Count(0);
+        for (nint row = 1; row < blocks.Rows; row++)
+        {
+            double count = blocks.Count(row);
+            for (nint c = 0; c < channels; c++) Merge(ref means[c], ref squares[c], before, count, means[row * channels + c], squares[row * channels + c]);
+            before += count;
+        }
+        for (nint c = 0; c < channels; c++)
+        {
+            // Of nothing there is neither.
+            (mean[c], variance[c]) = (T.CreateTruncating(before > 0 ? means[c] : double.NaN), T.CreateTruncating(squares[c] / before));
+            scale[c] = Root(variance[c], epsilon) * (gain == null ? T.One : gain[c]);
+        }
+        var job = new NormaliseJob { Blocks = blocks, X = x, Residual = residual, Bias = bias, Scale = scale, Mean = mean, Y = y, Relu = relu };
+        blocks.Run(ref job);
+        SharedScratch.Return(scratch);
     }
 
-    private static void Each<TJob>(int channels, nint work, ref TJob job) where TJob : struct, IJob
+    /// <summary>1/√(variance + ε)</summary>
+    private static T Root(T variance, double epsilon) => T.CreateTruncating(1 / Math.Sqrt(double.CreateChecked(variance) + epsilon));
+
+    /// <summary>What a backward pass knows of its channels.</summary>
+    private struct Cotangents
     {
-        if (channels * work < Loops.Chunk / 4)
-            for (var c = 0; c < channels; c++) job.Run(c);
-        else Workers.For(channels, ref job);
+        internal Blocks Blocks;
+        internal T* X, G, Y, Mean, Root, Scale, Bias;
+        internal bool Relu;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        internal readonly T BiasOf(nint channel) => Bias == null ? T.Zero : Bias[channel];
     }
 
-    private struct ChannelsBackwardJob : IJob
+    private struct MomentsJob : IJob
     {
-        internal nint Batch, Channels, Size;
-        internal T* X, Gain, G, Y, Mean, Variance, Dx, DGain, DBias;
-        internal double Epsilon;
-        internal bool Accumulate, AccumulateGain, AccumulateBias;
+        internal Cotangents Of;
+        internal T* DResidual;
+        internal double* Sums, Products;
+        internal bool Accumulate;
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public readonly void Run(int chunk)
         {
-            nint channel = chunk, step = Channels * Size, from = channel * Size;
-            var count = (double)Batch * Size;
-            var (mean, gain) = (Mean[channel], Gain == null ? T.One : Gain[channel]);
-            var scale = T.CreateTruncating(1 / Math.Sqrt(double.CreateChecked(Variance[channel]) + Epsilon));
-            double sum = 0, product = 0;
-            for (nint n = 0; n < Batch; n++)
+            Of.Blocks.Bounds(chunk, out var row, out var image, out var lastImage, out var channel, out var lastChannel);
+            var (channels, plane) = (Of.Blocks.Channels, Of.Blocks.Plane);
+            double* sums = Sums + row * channels, products = Products + row * channels;
+            for (var c = channel; c <= lastChannel; c++) sums[c] = products[c] = 0;
+            for (var n = image; n <= lastImage; n++)
+                for (var c = channel; c <= lastChannel; c++)
+                {
+                    var at = (n * channels + c) * plane;
+                    var (a, b) = Moments(Of.X + at, Of.G + at, Of.Y == null ? null : Of.Y + at, plane, Of.Mean[c], Of.Root[c], Of.Scale[c], Of.BiasOf(c), Of.Relu,
+                        DResidual == null ? null : DResidual + at, Accumulate);
+                    sums[c] += a;
+                    products[c] += b;
+                }
+        }
+    }
+
+    private struct CentreJob : IJob
+    {
+        internal Cotangents Of;
+        internal T* Sums, Products, Dx;
+        internal bool Accumulate;
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        public readonly void Run(int chunk)
+        {
+            Of.Blocks.Bounds(Of.Blocks.Rows * Of.Blocks.Columns - 1 - chunk, out _, out var image, out var lastImage, out var channel, out var lastChannel);
+            var (channels, plane) = (Of.Blocks.Channels, Of.Blocks.Plane);
+            for (var n = lastImage; n >= image; n--)
+                for (var c = lastChannel; c >= channel; c--)
+                {
+                    var at = (n * channels + c) * plane;
+                    Centre(Of.X + at, Of.G + at, Of.Y == null ? null : Of.Y + at, plane, Of.Mean[c], Of.Root[c], Of.Scale[c], Of.BiasOf(c), Of.Relu, Sums[c], Products[c],
+                        Dx + at, Accumulate);
+                }
+        }
+    }
+
+    /// <summary>The derivative of <see cref="Channels"/>. Its result y is read only after relu with a residual, and null else. Of what comes out, null is not wanted.</summary>
+    internal static void ChannelsBackward(nint batch, nint channels, nint size, T* x, T* gain, T* bias, T* g, T* y, bool relu, T* mean, T* variance, double epsilon,
+        T* dx, bool accumulate, T* dGain, bool accumulateGain, T* dBias, bool accumulateBias, T* dResidual, bool accumulateResidual)
+    {
+        var blocks = new Blocks(batch, channels, size);
+        var partial = blocks.Rows * channels;
+        var scratch = SharedScratch.Rent(2 * partial * sizeof(double) + 4 * channels * sizeof(T));
+        var sums = (double*)scratch.Pointer;
+        var products = sums + partial;
+        var root = (T*)(products + partial);
+        T* scale = root + channels, meanSum = scale + channels, meanProduct = meanSum + channels;
+        for (nint c = 0; c < channels; c++)
+        {
+            root[c] = Root(variance[c], epsilon);
+            scale[c] = root[c] * (gain == null ? T.One : gain[c]);
+        }
+        var of = new Cotangents { Blocks = blocks, X = x, G = g, Y = y, Mean = mean, Root = root, Scale = scale, Bias = bias, Relu = relu };
+        var moments = new MomentsJob { Of = of, DResidual = dResidual, Accumulate = accumulateResidual, Sums = sums, Products = products };
+        blocks.Run(ref moments);
+        for (nint row = 1; row < blocks.Rows; row++)
+            for (nint c = 0; c < channels; c++)
             {
-                var (a, b) = Moments(X + from + n * step, G + from + n * step, Y == null ? null : Y + from + n * step, Size, mean, scale);
-                sum += a;
-                product += b;
+                sums[c] += sums[row * channels + c];
+                products[c] += products[row * channels + c];
             }
-            if (DGain != null) DGain[channel] = T.CreateTruncating(product) + (AccumulateGain ? DGain[channel] : T.Zero);
-            if (DBias != null) DBias[channel] = T.CreateTruncating(sum) + (AccumulateBias ? DBias[channel] : T.Zero);
-            if (Dx == null) return;
-            var (s, p) = (T.CreateTruncating(sum / count), T.CreateTruncating(product / count));
-            for (nint n = 0; n < Batch; n++)
-                Centre(X + from + n * step, G + from + n * step, Y == null ? null : Y + from + n * step, Size, mean, scale, gain * scale, s, p, Dx + from + n * step, Accumulate);
+        var count = (double)batch * size;
+        for (nint c = 0; c < channels; c++)
+        {
+            if (dGain != null) dGain[c] = T.CreateTruncating(products[c]) + (accumulateGain ? dGain[c] : T.Zero);
+            if (dBias != null) dBias[c] = T.CreateTruncating(sums[c]) + (accumulateBias ? dBias[c] : T.Zero);
+            (meanSum[c], meanProduct[c]) = (T.CreateTruncating(sums[c] / count), T.CreateTruncating(products[c] / count));
         }
-    }
-
-    /// <summary>The derivative of <see cref="Channels"/>; with relu, y is its result. What is null is not wanted.</summary>
-    internal static void ChannelsBackward(nint batch, nint channels, nint size, T* x, T* gain, T* g, T* y, T* mean, T* variance, double epsilon,
-        T* dx, bool accumulate, T* dGain, bool accumulateGain, T* dBias, bool accumulateBias)
-    {
-        var job = new ChannelsBackwardJob
+        if (dx != null)
         {
-            Batch = batch,
-            Channels = channels,
-            Size = size,
-            X = x,
-            Gain = gain,
-            G = g,
-            Y = y,
-            Mean = mean,
-            Variance = variance,
-            Epsilon = epsilon,
-            Dx = dx,
-            DGain = dGain,
-            DBias = dBias,
-            Accumulate = accumulate,
-            AccumulateGain = accumulateGain,
-            AccumulateBias = accumulateBias,
-        };
-        Each((int)channels, batch * size, ref job);
-    }
-
-    // ---- one stretch; lanes beyond its end are zero or masked away ----
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> At(T* p, nint i, nint n) => n - i >= Width ? Vector512.Load(p + i) : Load(p + i, n - i);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put(Vector512<T> v, T* p, nint i, nint n)
-    {
-        if (n - i >= Width) v.Store(p + i);
-        else Store(v, p + i, n - i);
-    }
-
-    // Vectors that are added in single precision before their sum is carried over to double.
-    private const int Stretch = 64;
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static double Sum(T* x, nint n)
-    {
-        double total = 0;
-        for (nint from = 0; from < n;)
-        {
-            var to = Math.Min(n, from + Stretch * Width);
-            Vector512<T> a = Vector512<T>.Zero, b = a, c = a, d = a;
-            for (; from + 4 * Width <= to; from += 4 * Width)
+            // The residual's cotangent, if nothing else was in it, is the one before relu.
+            if (dResidual != null && !accumulateResidual)
             {
-                a += Vector512.Load(x + from);
-                b += Vector512.Load(x + from + Width);
-                c += Vector512.Load(x + from + 2 * Width);
-                d += Vector512.Load(x + from + 3 * Width);
+                of.G = dResidual;
+                of.Relu = false;
             }
-            for (; from < to; from += Width) a += At(x, from, to);
-            total += double.CreateChecked(Vector512.Sum((a + b) + (c + d)));
+            var centre = new CentreJob { Of = of, Sums = meanSum, Products = meanProduct, Dx = dx, Accumulate = accumulate };
+            blocks.Run(ref centre);
         }
-        return total;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static double Squares(T* x, nint n, T mean)
-    {
-        var m = Vector512.Create(mean);
-        double total = 0;
-        for (nint from = 0; from < n;)
-        {
-            var to = Math.Min(n, from + Stretch * Width);
-            Vector512<T> a = Vector512<T>.Zero, b = a, c = a, d = a;
-            for (; from + 4 * Width <= to; from += 4 * Width)
-            {
-                var (p, q) = (Vector512.Load(x + from) - m, Vector512.Load(x + from + Width) - m);
-                var (r, s) = (Vector512.Load(x + from + 2 * Width) - m, Vector512.Load(x + from + 3 * Width) - m);
-                a = Fma(p, p, a);
-                b = Fma(q, q, b);
-                c = Fma(r, r, c);
-                d = Fma(s, s, d);
-            }
-            for (; from < to; from += Width)
-            {
-                var p = At(x, from, to) - m;
-                if (to - from < Width) p &= First<T>(to - from);
-                a = Fma(p, p, a);
-            }
-            total += double.CreateChecked(Vector512.Sum((a + b) + (c + d)));
-        }
-        return total;
-    }
-
-    /// <summary>y = (x − m)·scale + bias, then relu</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Affine(T* x, T* y, nint n, T mean, T scale, T bias, bool relu)
-    {
-        var (m, s, b) = (Vector512.Create(mean), Vector512.Create(scale), Vector512.Create(bias));
-        for (nint i = 0; i < n; i += Width)
-        {
-            var v = Fma(At(x, i, n) - m, s, b);
-            Put(relu ? Vector512.Max(v, Vector512<T>.Zero) : v, y, i, n);
-        }
-    }
-
-    /// <summary>The cotangent before relu.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> Passed(T* g, T* y, nint i, nint n)
-    {
-        var w = At(g, i, n);
-        return y == null ? w : w & Vector512.GreaterThan(At(y, i, n), Vector512<T>.Zero);
-    }
-
-    /// <summary>Σ g and Σ g·x̂</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static (double, double) Moments(T* x, T* g, T* y, nint n, T mean, T scale)
-    {
-        var (m, r) = (Vector512.Create(mean), Vector512.Create(scale));
-        double first = 0, second = 0;
-        for (nint from = 0; from < n;)
-        {
-            var to = Math.Min(n, from + Stretch * Width);
-            Vector512<T> a = Vector512<T>.Zero, b = a;
-            for (; from < to; from += Width)
-            {
-                var (v, w) = ((At(x, from, n) - m) * r, Passed(g, y, from, n));
-                a += w;
-                b = Fma(w, v, b);
-            }
-            first += double.CreateChecked(Vector512.Sum(a));
-            second += double.CreateChecked(Vector512.Sum(b));
-        }
-        return (first, second);
-    }
-
-    /// <summary>dx (+)= scale·(g − a − x̂·b)</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Centre(T* x, T* g, T* y, nint n, T mean, T scale, T outer, T a, T b, T* dx, bool accumulate)
-    {
-        var (m, r, o, p, q) = (Vector512.Create(mean), Vector512.Create(scale), Vector512.Create(outer), Vector512.Create(a), Vector512.Create(b));
-        for (nint i = 0; i < n; i += Width)
-        {
-            var (v, w) = ((At(x, i, n) - m) * r, Passed(g, y, i, n));
-            var d = o * (w - p - v * q);
-            if (accumulate) d += At(dx, i, n);
-            Put(d, dx, i, n);
-        }
+        SharedScratch.Return(scratch);
     }
 }

@@ -48,14 +48,15 @@ namespace Functional
         public Tensor InstanceNorm(Tensor? gain = null, Tensor? bias = null, double epsilon = 1e-5) =>
             GroupNorm(Rank < 2 ? 1 : Math.Max(1, Shape[1]), gain, bias, epsilon);
 
-        /// <summary>Each channel of [N, C, …] normalised over batch and positions, ·gain + bias, then relu where asked; with it the batch's mean and biased variance
-        /// (Ioffe &amp; Szegedy 2015, Batch normalization). For inference see <see cref="BatchNormInference"/>.</summary>
-        public (Tensor Y, Tensor Mean, Tensor Variance) BatchNorm(Tensor? gain = null, Tensor? bias = null, double epsilon = 1e-5, bool relu = false)
+        /// <summary>Each channel of [N, C, …] normalised over batch and positions, ·gain + bias, + residual of the same shape, then relu where asked; with it the
+        /// batch's mean and biased variance (Ioffe &amp; Szegedy 2015, Batch normalization). For inference see <see cref="BatchNormInference"/>.</summary>
+        public (Tensor Y, Tensor Mean, Tensor Variance) BatchNorm(Tensor? gain = null, Tensor? bias = null, double epsilon = 1e-5, bool relu = false, Tensor? residual = null)
         {
             var inputs = new List<Tensor> { this };
             if (gain is not null) inputs.Add(gain);
             if (bias is not null) inputs.Add(bias);
-            var y = Normalisation.Channels(gain is not null, bias is not null, epsilon, relu).Apply([.. inputs]);
+            if (residual is not null) inputs.Add(residual);
+            var y = Normalisation.Channels(gain is not null, bias is not null, residual is not null, epsilon, relu).Apply([.. inputs]);
             return (y[0], y[1], y[2]);
         }
 
@@ -97,7 +98,7 @@ namespace Functional.Ops
 
         public static readonly Op RmsNorm = Rows(centred: false, gain: true, bias: false, 1e-5);
 
-        public static readonly Op BatchNorm = Channels(gain: true, bias: true, 1e-5, relu: false);
+        public static readonly Op BatchNorm = Channels(gain: true, bias: true, residual: false, 1e-5, relu: false);
 
         /// <summary>Layer normalisation over the last axes: as one axis for the op.</summary>
         internal static Tensor Centred(Tensor x, int axes, Tensor? gain, Tensor? bias, double epsilon)
@@ -175,11 +176,12 @@ namespace Functional.Ops
             };
         }
 
-        /// <summary>y = (x − mean)/√(variance + ε)·gain + bias per channel of [N, C, …], then relu where asked. Outputs y, mean and variance.</summary>
-        internal static Op Channels(bool gain, bool bias, double epsilon, bool relu)
+        /// <summary>y = (x − mean)/√(variance + ε)·gain + bias per channel of [N, C, …] + residual, then relu where asked. Outputs y, mean and variance.</summary>
+        internal static Op Channels(bool gain, bool bias, bool residual, double epsilon, bool relu)
         {
             const string name = "batchNorm";
             var (gainAt, biasAt) = (gain ? 1 : -1, bias ? gain ? 2 : 1 : -1);
+            var residualAt = residual ? 1 + Math.Max(0, Math.Max(gainAt, biasAt)) : -1;
             return new()
             {
                 Name = name,
@@ -189,11 +191,13 @@ namespace Functional.Ops
                     Shape.Float(name, x[0]);
                     if (x[0].Rank < 2) throw Shape.Refuse(name, "the input must be [N, C, …]", x[0].Shape.ToString(), "Reshape it");
                     var channels = x[0].Shape[1];
-                    foreach (var parameter in x.AsSpan(1))
+                    for (var i = 1; i < x.Length; i++)
                     {
-                        Shape.SameDType(name, x[0], parameter);
-                        if (parameter.Rank != 1 || parameter.Shape[0] != channels)
-                            throw Shape.Refuse(name, "gain and bias must have one value per channel", $"{parameter.Shape} for {x[0].Shape}", "Correct them");
+                        Shape.SameDType(name, x[0], x[i]);
+                        if (i == residualAt && x[i].Shape != x[0].Shape)
+                            throw Shape.Refuse(name, "a residual must have the input's shape", $"{x[i].Shape} for {x[0].Shape}", "Correct it");
+                        if (i != residualAt && (x[i].Rank != 1 || x[i].Shape[0] != channels))
+                            throw Shape.Refuse(name, "gain and bias must have one value per channel", $"{x[i].Shape} for {x[0].Shape}", "Correct them");
                     }
                     if (channels > 0 && x[0].Count == channels)
                         throw Shape.Refuse(name, "a channel needs more than one value to have a variance in training", x[0].Shape.ToString(), "Use a larger batch");
@@ -202,13 +206,14 @@ namespace Functional.Ops
                 },
                 Forward = new Forward.Into((x, y) =>
                 {
-                    if (y[0].DType == DType.Float32) ForwardChannels<float>(x, gainAt, biasAt, epsilon, relu, y);
-                    else ForwardChannels<double>(x, gainAt, biasAt, epsilon, relu, y);
+                    if (y[0].DType == DType.Float32) ForwardChannels<float>(x, gainAt, biasAt, residualAt, epsilon, relu, y);
+                    else ForwardChannels<double>(x, gainAt, biasAt, residualAt, epsilon, relu, y);
                 }),
                 Vjp = (x, y, g, i) =>
                 {
                     int[] axes = [0, .. Enumerable.Range(2, x[0].Rank - 2)], perChannel = [-1, .. Enumerable.Repeat(1, x[0].Rank - 2)];
                     var a = Activations.Backward(relu ? Activation.Relu : Activation.None, y[0], g[0]);
+                    if (i == residualAt) return a;
                     if (i == biasAt) return a.Sum(axes);
                     var r = (y[2] + epsilon).Rsqrt().Reshape(perChannel);
                     var centred = x[0] - y[1].Reshape(perChannel);
@@ -221,8 +226,8 @@ namespace Functional.Ops
                 },
                 VjpInto = (x, y, g, dx) =>
                 {
-                    if (x[0].DType == DType.Float32) BackwardChannels<float>(x, y, g, dx, gainAt, biasAt, epsilon, relu);
-                    else BackwardChannels<double>(x, y, g, dx, gainAt, biasAt, epsilon, relu);
+                    if (x[0].DType == DType.Float32) BackwardChannels<float>(x, y, g, dx, gainAt, biasAt, residualAt, epsilon, relu);
+                    else BackwardChannels<double>(x, y, g, dx, gainAt, biasAt, residualAt, epsilon, relu);
                     AddMoments(x[0], y, g, dx[0]);
                 },
                 Sample = draw =>
@@ -234,12 +239,15 @@ namespace Functional.Ops
                     var inputs = new List<Tensor> { Spread(draw, shape, i => i / size % channels, centred: true, e) };
                     if (withGain) inputs.Add(draw.Tensor(Shape.Of(channels)));
                     if (withBias) inputs.Add(draw.Tensor(Shape.Of(channels)));
+                    var withResidual = draw.Chance(0.4);
+                    if (withResidual) inputs.Add(draw.Tensor(shape));
                     // The kink of relu must stay away from every element.
-                    var withRelu = draw.Chance(0.3);
-                    if (withRelu && Array.Exists(Channels(withGain, withBias, e, false).Apply([.. inputs])[0].ToDoubles(), v => Math.Abs(v) < 0.05)) withRelu = false;
-                    return new(Channels(withGain, withBias, e, withRelu), [.. inputs])
+                    var withRelu = draw.Chance(0.4);
+                    if (withRelu && Array.Exists(Channels(withGain, withBias, withResidual, e, false).Apply([.. inputs])[0].ToDoubles(), v => Math.Abs(v) < 0.05)) withRelu = false;
+                    return new(Channels(withGain, withBias, withResidual, e, withRelu), [.. inputs])
                     {
-                        Attributes = $"gain = {(withGain ? "true" : "false")}, bias = {(withBias ? "true" : "false")}, epsilon = {e}, relu = {(withRelu ? "true" : "false")}",
+                        Attributes = $"gain = {(withGain ? "true" : "false")}, bias = {(withBias ? "true" : "false")}, residual = {(withResidual ? "true" : "false")}, epsilon = {e}, "
+                            + $"relu = {(withRelu ? "true" : "false")}",
                     };
                 },
             };
@@ -318,28 +326,34 @@ namespace Functional.Ops
             if (centred && !IsZero(g[2])) slot.Add(LayerNorm, (g[2].Unsqueeze(-1) / n).ExpandTo(x.Shape));
         }
 
-        private static void ForwardChannels<T>(Tensor[] input, int gainAt, int biasAt, double epsilon, bool relu, Tensor[] y) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        private static void ForwardChannels<T>(Tensor[] input, int gainAt, int biasAt, int residualAt, double epsilon, bool relu, Tensor[] y)
+            where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            var (x, gain, bias) = (Pointwise.Contiguous(input[0]), Part(input, gainAt), Part(input, biasAt));
-            Kernels.Normalisation<T>.Channels(x.Shape[0], x.Shape[1], Positions(x), x.Pointer<T>(), Pointer<T>(gain), Pointer<T>(bias), epsilon, relu,
+            var (x, gain, bias, residual) = (Pointwise.Contiguous(input[0]), Part(input, gainAt), Part(input, biasAt), Part(input, residualAt));
+            Kernels.Normalisation<T>.Channels(x.Shape[0], x.Shape[1], Positions(x), x.Pointer<T>(), Pointer<T>(gain), Pointer<T>(bias), Pointer<T>(residual), epsilon, relu,
                 y[0].Pointer<T>(), y[1].Pointer<T>(), y[2].Pointer<T>());
             GC.KeepAlive(x);
             GC.KeepAlive(gain);
             GC.KeepAlive(bias);
+            GC.KeepAlive(residual);
         }
 
-        private static void BackwardChannels<T>(Tensor[] input, Tensor[] y, Tensor[] g, Slot?[] dx, int gainAt, int biasAt, double epsilon, bool relu)
+        private static void BackwardChannels<T>(Tensor[] input, Tensor[] y, Tensor[] g, Slot?[] dx, int gainAt, int biasAt, int residualAt, double epsilon, bool relu)
             where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
-            var (x, gain, cotangent) = (Pointwise.Contiguous(input[0]), Part(input, gainAt), Pointwise.Contiguous(g[0]));
-            var (add, addGain, addBias) = (false, false, false);
+            var (x, gain, bias, cotangent) = (Pointwise.Contiguous(input[0]), Part(input, gainAt), Part(input, biasAt), Pointwise.Contiguous(g[0]));
+            var (add, addGain, addBias, addResidual) = (false, false, false, false);
+            // First: where the residual is the input itself, what is written there is added to.
+            var dResidual = residualAt < 0 ? null : dx[residualAt]?.Open(out addResidual);
             var image = dx[0]?.Open(out add);
             var dGain = gainAt < 0 ? null : dx[gainAt]?.Open(out addGain);
             var dBias = biasAt < 0 ? null : dx[biasAt]?.Open(out addBias);
-            Kernels.Normalisation<T>.ChannelsBackward(x.Shape[0], x.Shape[1], Positions(x), x.Pointer<T>(), Pointer<T>(gain), cotangent.Pointer<T>(),
-                relu ? y[0].Pointer<T>() : null, y[1].Pointer<T>(), y[2].Pointer<T>(), epsilon, Pointer<T>(image), add, Pointer<T>(dGain), addGain, Pointer<T>(dBias), addBias);
+            Kernels.Normalisation<T>.ChannelsBackward(x.Shape[0], x.Shape[1], Positions(x), x.Pointer<T>(), Pointer<T>(gain), Pointer<T>(bias), cotangent.Pointer<T>(),
+                relu && residualAt > 0 ? y[0].Pointer<T>() : null, relu, y[1].Pointer<T>(), y[2].Pointer<T>(), epsilon, Pointer<T>(image), add, Pointer<T>(dGain), addGain,
+                Pointer<T>(dBias), addBias, Pointer<T>(dResidual), addResidual);
             GC.KeepAlive(x);
             GC.KeepAlive(gain);
+            GC.KeepAlive(bias);
             GC.KeepAlive(cotangent);
         }
 
