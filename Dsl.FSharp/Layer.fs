@@ -151,45 +151,40 @@ module Layer =
     let internal sum name place (add: Tensor list -> Tensor) (branches: Layer list) : Layer =
         let layer = branch name place add branches
 
-        let joined first (receiver: Layer) (other: Layer) withResidual activation mode parameters state x =
+        let into receiver withResidual activation mode parameters state x =
             match mode, parameters, state with
-            | Train _, Node [ n, p; m, q ], Node [ _, s; _, t ] ->
-                // Both keep their places in the trees.
-                let (n, p, s), (m, q, t) =
-                    if first then
-                        (n, p, s), (m, q, t)
-                    else
-                        (m, q, t), (n, p, s)
+            | Train _, Node ps, Node ss when ps.Length = 2 && ss.Length = 2 ->
+                let run i layer =
+                    apart mode x (fst ps[i]) layer (snd ps[i]) (snd ss[i])
 
-                let residual, t = apart mode x m other q t
+                let residual, otherState = run (1 - receiver) branches[1 - receiver]
 
-                let y, s =
-                    apart
-                        mode
-                        x
-                        n
-                        { receiver with
+                let y, ownState =
+                    run
+                        receiver
+                        { branches[receiver] with
                             Apply = withResidual residual activation
                         }
-                        p
-                        s
 
-                y, Node(if first then [ n, s; m, t ] else [ m, t; n, s ])
+                let states =
+                    if receiver = 0 then
+                        [ ownState; otherState ]
+                    else
+                        [ otherState; ownState ]
+
+                y, Node(List.map2 (fun (name, _) s -> name, s) ss states)
             | _ ->
                 let y, state = layer.Apply mode parameters state x
                 activate activation y, state
 
-        let around apply =
+        match branches |> List.tryFindIndex _.WithResidual.IsSome with
+        | Some receiver when branches.Length = 2 ->
+            let apply = into receiver branches[receiver].WithResidual.Value
+
             { layer with
                 Apply = apply Activation.None
                 WithActivation = Some apply
             }
-
-        match branches with
-        | [ receiver; other ] when receiver.WithResidual.IsSome ->
-            around (joined true receiver other receiver.WithResidual.Value)
-        | [ other; receiver ] when receiver.WithResidual.IsSome ->
-            around (joined false receiver other receiver.WithResidual.Value)
         | _ -> layer
 
     /// A block of its own name: its parameters and keys are found under it.

@@ -108,7 +108,10 @@ let batch place momentum epsilon affine =
                 )
 
             let fused = activation = Activation.Relu
-            let struct (y, batchMean, batchVariance) = x.BatchNorm(gain, bias, epsilon, fused, residual)
+
+            let struct (y, batchMean, batchVariance) =
+                x.BatchNorm(gain, bias, epsilon, fused, residual)
+
             let n = float x.Count / float (max 1 x.Shape[1])
 
             let moved (old: Tensor) (batch: Tensor) =

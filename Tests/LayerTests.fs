@@ -585,6 +585,49 @@ let tests =
                     for a, b in Array.zip (value fused) (value plain) do
                         Expect.isLessThan (abs (a - b)) 2e-6 "the same to rounding")
 
+            testCase
+                "a sum and an activation in a batch norm's epilogue give what they give as layers of their own"
+                (fun () ->
+                    let body =
+                        conv (3, 3, pad = Same) >=> batchNorm () >=> relu >=> conv (2, 3, pad = Same)
+
+                    let skip = lambda ("skip", id)
+                    let normed = body >=> batchNorm ()
+
+                    let added branches = branches, add branches
+
+                    for branches, sum in
+                        [
+                            added [ normed; skip ]
+                            added [ body; named "short" (conv (2, 1) >=> batchNorm ()) ]
+                            added [ normed; conv (2, 1) >=> batchNorm () ]
+                            [ skip; batchNorm () ], residual (batchNorm ())
+                        ] do
+                        for activation in [ relu; tanh; lambda ("none", id) ] do
+                            let apartSum = branch (branches, List.reduce (fun a b -> a + b))
+
+                            let value sum between =
+                                let net = input [ 2; 5; 4 ] >=> named "block" sum
+                                let net = (if between then net >=> lambda ("apart", id) else net) >=> activation
+                                let parameters, state = Layer.init key net
+                                let x = key.Fold(8).Normal(Shape.Of [ 3; 2; 5; 4 ])
+                                let g = key.Fold(9).Normal(Shape.Of [ 3; 2; 5; 4 ])
+
+                                let loss (parameters, x) =
+                                    let y, state = Layer.apply (Mode.Train key) net parameters state x
+                                    (y * g).Sum(), (y, state)
+
+                                let _, (y, state), (gradient, dx) = valueAndGradAux loss (parameters, x)
+
+                                [ "y", y; "dx", dx; yield! Tree.named state; yield! Tree.named gradient ]
+
+                            let together, apart = value sum false, value apartSum true
+                            Expect.equal (List.map fst together) (List.map fst apart) "the same paths"
+
+                            for (what, a), (_, b) in List.zip together apart do
+                                let off = (a - b).Abs().Max().ToDouble()
+                                Expect.isLessThan off (1e-5 * (1.0 + b.Abs().Max().ToDouble())) what)
+
             testCase "names and draws do not depend on what stands beside" (fun () ->
                 let small = input [ 4 ] >=> dense 3 >=> dense 2
                 let large = input [ 4 ] >=> dense 3 >=> tanh >=> dropout 0.1 >=> dense 2

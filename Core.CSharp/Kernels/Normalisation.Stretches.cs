@@ -97,7 +97,7 @@ internal static unsafe partial class Normalisation<T>
 
     /// <summary>Σ g and Σ g·x̂ of the cotangent before relu, which goes to dr (+)= g where that is wanted.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static (double, double) Moments(T* x, T* g, T* y, nint n, T mean, T root, T scale, T bias, bool relu, T* dr, bool accumulate)
+    private static (double, double) Totals(T* x, T* g, T* y, nint n, T mean, T root, T scale, T bias, bool relu, T* dr, bool accumulate)
     {
         var (m, r, s, t) = (Vector512.Create(mean), Vector512.Create(root), Vector512.Create(scale), Vector512.Create(bias));
         double first = 0, second = 0;

@@ -154,7 +154,7 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
         internal readonly T BiasOf(nint channel) => Bias == null ? T.Zero : Bias[channel];
     }
 
-    private struct MomentsJob : IJob
+    private struct TotalsJob : IJob
     {
         internal Cotangents Of;
         internal T* DResidual;
@@ -172,7 +172,7 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
                 for (var c = channel; c <= lastChannel; c++)
                 {
                     var at = (n * channels + c) * plane;
-                    var (a, b) = Moments(Of.X + at, Of.G + at, Of.Y == null ? null : Of.Y + at, plane, Of.Mean[c], Of.Root[c], Of.Scale[c], Of.BiasOf(c), Of.Relu,
+                    var (a, b) = Totals(Of.X + at, Of.G + at, Of.Y == null ? null : Of.Y + at, plane, Of.Mean[c], Of.Root[c], Of.Scale[c], Of.BiasOf(c), Of.Relu,
                         DResidual == null ? null : DResidual + at, Accumulate);
                     sums[c] += a;
                     products[c] += b;
@@ -218,8 +218,8 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
             scale[c] = root[c] * (gain == null ? T.One : gain[c]);
         }
         var of = new Cotangents { Blocks = blocks, X = x, G = g, Y = y, Mean = mean, Root = root, Scale = scale, Bias = bias, Relu = relu };
-        var moments = new MomentsJob { Of = of, DResidual = dResidual, Accumulate = accumulateResidual, Sums = sums, Products = products };
-        blocks.Run(ref moments);
+        var totals = new TotalsJob { Of = of, DResidual = dResidual, Accumulate = accumulateResidual, Sums = sums, Products = products };
+        blocks.Run(ref totals);
         for (nint row = 1; row < blocks.Rows; row++)
             for (nint c = 0; c < channels; c++)
             {
