@@ -104,6 +104,8 @@ let tests =
                     [ 3; 2; 70; 90 ]
                     [ 45; 3; 31; 33 ]
                     [ 2; 40; 30; 31 ]
+                    // More than is worked on together: so many channels at a time, the last ones fewer.
+                    [ 12; 21; 66; 67 ]
                 ] ->
                 testCase $"batch norm of {sizes}" (fun () ->
                     for dtype in [ DType.Float32; DType.Float64 ] do

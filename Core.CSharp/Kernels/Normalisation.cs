@@ -12,36 +12,44 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
 
     // ---- channels of images [batch, channels, size]: statistics over batch and positions ----
 
-    /// <summary>Images in blocks of a size that their shape alone decides: some whole images, or some channels of one. Memory is gone through in order for
-    /// the sums, and then backwards for the result, beginning with what the caches still hold.</summary>
+    /// <summary>As many channels of all images as caches hold, in blocks of a size that the shape alone decides: some images, or some channels of one.
+    /// Memory is gone through in order for the sums, and then backwards for the result, beginning with what the nearest caches still hold.</summary>
     private readonly struct Blocks
     {
         // Elements of a block.
         private const nint Size = 2 * Loops.Chunk;
 
+        // Elements of images whose channels are all worked on together, and of the channels that are where there are more.
+        private const nint Whole = 64 * Loops.Chunk, Part = 16 * Loops.Chunk;
+
         // Elements of a plane that are gone through twice for their squares: the first cache holds them.
         internal const nint Piece = 4096;
 
-        internal readonly nint Batch, Channels, Plane, Images, Group;
+        internal readonly nint Batch, Channels, Plane, First, End;
+        private readonly nint _images, _group;
         internal readonly int Rows, Columns;
 
-        internal Blocks(nint batch, nint channels, nint plane)
+        /// <summary>From a first channel on.</summary>
+        internal Blocks(nint batch, nint channels, nint plane, nint first)
         {
-            (Batch, Channels, Plane) = (batch, channels, plane);
-            Images = Math.Max(1, Size / Math.Max(1, channels * plane));
-            Group = Math.Clamp(Size / Math.Max(1, plane), 1, Math.Max(1, channels));
-            Rows = (int)((batch + Images - 1) / Images);
-            Columns = (int)((channels + Group - 1) / Group);
+            (Batch, Channels, Plane, First) = (batch, channels, plane, first);
+            var most = Math.Max(1, channels);
+            var held = batch * channels * plane <= Whole ? most : Math.Clamp(Part / (batch * plane), 1, most);
+            End = Math.Min(channels, first + held);
+            _images = Math.Max(1, Size / Math.Max(1, held * plane));
+            _group = Math.Clamp(Size / Math.Max(1, plane), 1, held);
+            Rows = (int)((batch + _images - 1) / _images);
+            Columns = (int)((End - first + _group - 1) / _group);
         }
 
         /// <summary>Elements of a channel in a row of blocks.</summary>
-        internal nint Count(nint row) => (Math.Min(Batch, (row + 1) * Images) - row * Images) * Plane;
+        internal nint Count(nint row) => (Math.Min(Batch, (row + 1) * _images) - row * _images) * Plane;
 
         internal void Bounds(int block, out nint row, out nint image, out nint lastImage, out nint channel, out nint lastChannel)
         {
             (row, var column) = Math.DivRem(block, Columns);
-            (image, channel) = (row * Images, column * Group);
-            (lastImage, lastChannel) = (Math.Min(Batch, image + Images) - 1, Math.Min(Channels, channel + Group) - 1);
+            (image, channel) = (row * _images, First + column * _group);
+            (lastImage, lastChannel) = (Math.Min(Batch, image + _images) - 1, Math.Min(End, channel + _group) - 1);
         }
 
         internal void Run<TJob>(ref TJob job) where TJob : struct, IJob
@@ -114,29 +122,33 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
     /// Gain, bias and residual may be null.</summary>
     internal static void Channels(nint batch, nint channels, nint size, T* x, T* gain, T* bias, T* residual, double epsilon, bool relu, T* y, T* mean, T* variance)
     {
-        var blocks = new Blocks(batch, channels, size);
-        var partial = blocks.Rows * channels;
+        var partial = new Blocks(batch, channels, size, 0).Rows * channels;
         var scratch = SharedScratch.Rent(2 * partial * sizeof(double) + channels * sizeof(T));
         var means = (double*)scratch.Pointer;
         var squares = means + partial;
         var scale = (T*)(squares + partial);
-        var statistics = new StatisticsJob { Blocks = blocks, X = x, Means = means, Squares = squares };
-        blocks.Run(ref statistics);
-        double before = blocks.Count(0);
-        for (nint row = 1; row < blocks.Rows; row++)
+        for (nint first = 0; first < channels;)
         {
-            double count = blocks.Count(row);
-            for (nint c = 0; c < channels; c++) Merge(ref means[c], ref squares[c], before, count, means[row * channels + c], squares[row * channels + c]);
-            before += count;
+            var blocks = new Blocks(batch, channels, size, first);
+            var statistics = new StatisticsJob { Blocks = blocks, X = x, Means = means, Squares = squares };
+            blocks.Run(ref statistics);
+            double before = blocks.Count(0);
+            for (nint row = 1; row < blocks.Rows; row++)
+            {
+                double count = blocks.Count(row);
+                for (var c = first; c < blocks.End; c++) Merge(ref means[c], ref squares[c], before, count, means[row * channels + c], squares[row * channels + c]);
+                before += count;
+            }
+            for (var c = first; c < blocks.End; c++)
+            {
+                // Of nothing there is neither.
+                (mean[c], variance[c]) = (T.CreateTruncating(before > 0 ? means[c] : double.NaN), T.CreateTruncating(squares[c] / before));
+                scale[c] = Root(variance[c], epsilon) * (gain == null ? T.One : gain[c]);
+            }
+            var job = new NormaliseJob { Blocks = blocks, X = x, Residual = residual, Bias = bias, Scale = scale, Mean = mean, Y = y, Relu = relu };
+            blocks.Run(ref job);
+            first = blocks.End;
         }
-        for (nint c = 0; c < channels; c++)
-        {
-            // Of nothing there is neither.
-            (mean[c], variance[c]) = (T.CreateTruncating(before > 0 ? means[c] : double.NaN), T.CreateTruncating(squares[c] / before));
-            scale[c] = Root(variance[c], epsilon) * (gain == null ? T.One : gain[c]);
-        }
-        var job = new NormaliseJob { Blocks = blocks, X = x, Residual = residual, Bias = bias, Scale = scale, Mean = mean, Y = y, Relu = relu };
-        blocks.Run(ref job);
         SharedScratch.Return(scratch);
     }
 
@@ -205,8 +217,7 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
     internal static void ChannelsBackward(nint batch, nint channels, nint size, T* x, T* gain, T* bias, T* g, T* y, bool relu, T* mean, T* variance, double epsilon,
         T* dx, bool accumulate, T* dGain, bool accumulateGain, T* dBias, bool accumulateBias, T* dResidual, bool accumulateResidual)
     {
-        var blocks = new Blocks(batch, channels, size);
-        var partial = blocks.Rows * channels;
+        var partial = new Blocks(batch, channels, size, 0).Rows * channels;
         var scratch = SharedScratch.Rent(2 * partial * sizeof(double) + 4 * channels * sizeof(T));
         var sums = (double*)scratch.Pointer;
         var products = sums + partial;
@@ -217,32 +228,37 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
             root[c] = Root(variance[c], epsilon);
             scale[c] = root[c] * (gain == null ? T.One : gain[c]);
         }
-        var of = new Cotangents { Blocks = blocks, X = x, G = g, Y = y, Mean = mean, Root = root, Scale = scale, Bias = bias, Relu = relu };
-        var totals = new TotalsJob { Of = of, DResidual = dResidual, Accumulate = accumulateResidual, Sums = sums, Products = products };
-        blocks.Run(ref totals);
-        for (nint row = 1; row < blocks.Rows; row++)
-            for (nint c = 0; c < channels; c++)
-            {
-                sums[c] += sums[row * channels + c];
-                products[c] += products[row * channels + c];
-            }
         var count = (double)batch * size;
-        for (nint c = 0; c < channels; c++)
+        for (nint first = 0; first < channels;)
         {
-            if (dGain != null) dGain[c] = T.CreateTruncating(products[c]) + (accumulateGain ? dGain[c] : T.Zero);
-            if (dBias != null) dBias[c] = T.CreateTruncating(sums[c]) + (accumulateBias ? dBias[c] : T.Zero);
-            (meanSum[c], meanProduct[c]) = (T.CreateTruncating(sums[c] / count), T.CreateTruncating(products[c] / count));
-        }
-        if (dx != null)
-        {
-            // The residual's cotangent, if nothing else was in it, is the one before relu.
-            if (dResidual != null && !accumulateResidual)
+            var blocks = new Blocks(batch, channels, size, first);
+            var of = new Cotangents { Blocks = blocks, X = x, G = g, Y = y, Mean = mean, Root = root, Scale = scale, Bias = bias, Relu = relu };
+            var totals = new TotalsJob { Of = of, DResidual = dResidual, Accumulate = accumulateResidual, Sums = sums, Products = products };
+            blocks.Run(ref totals);
+            for (nint row = 1; row < blocks.Rows; row++)
+                for (var c = first; c < blocks.End; c++)
+                {
+                    sums[c] += sums[row * channels + c];
+                    products[c] += products[row * channels + c];
+                }
+            for (var c = first; c < blocks.End; c++)
             {
-                of.G = dResidual;
-                of.Relu = false;
+                if (dGain != null) dGain[c] = T.CreateTruncating(products[c]) + (accumulateGain ? dGain[c] : T.Zero);
+                if (dBias != null) dBias[c] = T.CreateTruncating(sums[c]) + (accumulateBias ? dBias[c] : T.Zero);
+                (meanSum[c], meanProduct[c]) = (T.CreateTruncating(sums[c] / count), T.CreateTruncating(products[c] / count));
             }
-            var centre = new CentreJob { Of = of, Sums = meanSum, Products = meanProduct, Dx = dx, Accumulate = accumulate };
-            blocks.Run(ref centre);
+            if (dx != null)
+            {
+                // The residual's cotangent, if nothing else was in it, is the one before relu.
+                if (dResidual != null && !accumulateResidual)
+                {
+                    of.G = dResidual;
+                    of.Relu = false;
+                }
+                var centre = new CentreJob { Of = of, Sums = meanSum, Products = meanProduct, Dx = dx, Accumulate = accumulate };
+                blocks.Run(ref centre);
+            }
+            first = blocks.End;
         }
         SharedScratch.Return(scratch);
     }
