@@ -27,34 +27,46 @@ module GradCheck =
     let at (f: Tensor list -> Tensor) (x: Tensor list) : unit =
         GradCheck().At(functionOf f, Array.ofList x).ThrowIfFailed()
 
-    /// Checks a layer on batches of an input's shape, with respect to the input and everything it learns.
-    let layer (shape: int list) (layer: Layer) : unit =
+    /// A layer as a function of its input and everything it learns, with the state and the parameters that a seed gives; both as float64.
+    let private ofLayer (shape: int list) (layer: Layer) seed =
         let inDouble = Tree.map (fun (t: Tensor) -> t.Cast DType.Float64)
         let mode = Mode.Train(Key.OfSeed 7L)
 
-        let check = GradCheck(Name = $"layer '{layer.Name}'")
+        let parameters, state =
+            Layer.initFor (Shape.Of shape) (Key.OfSeed(int64 seed)) layer
+
+        let parameters, state = inDouble parameters, inDouble state
+
+        let f =
+            Func<Tensor[], Tensor[]>(fun leaves ->
+                [|
+                    Layer.apply mode layer (Tree.rebuild parameters leaves[1..]) state leaves[0]
+                    |> fst
+                |])
+
+        f, parameters
+
+    let private checkOf (shape: int list) (layer: Layer) =
+        let sizes = shape |> List.map string |> String.concat "; "
+        GradCheck(Name = $"layer '{layer.Name}'", Call = $"GradCheck.layerAt [ {sizes} ] layer")
+
+    /// Checks a layer for an input's shape at a given batch and given parameters, as a report prints them.
+    let layerAt (shape: int list) (layer: Layer) (x: Tensor list) : unit =
+        let f, _ = ofLayer shape layer 0
+        (checkOf shape layer).At(f, Array.ofList x).ThrowIfFailed()
+
+    /// Checks a layer on batches of an input's shape, with respect to the input and everything it learns.
+    let layer (shape: int list) (layer: Layer) : unit =
+        let check = checkOf shape layer
         let cases = 12
 
         let examine case =
             let draw = Draw(uint64 (check.Seed + case), 1 + case % 6, Views = false)
-
-            let parameters, state =
-                Layer.initFor (Shape.Of shape) (Key.OfSeed(int64 case)) layer
+            let f, parameters = ofLayer shape layer case
 
             // What starts at 0 – a bias – would hide mistakes that its value causes.
-            let parameters =
-                inDouble parameters |> Tree.map (fun t -> t + 0.1 * draw.Tensor t.Shape)
-
+            let parameters = parameters |> Tree.map (fun t -> t + 0.1 * draw.Tensor t.Shape)
             let x = draw.Tensor(Shape.Of(draw.Int(2, 3) :: shape))
-            let state = inDouble state
-
-            let f =
-                Func<Tensor[], Tensor[]>(fun leaves ->
-                    let y, _ =
-                        Layer.apply mode layer (Tree.rebuild parameters leaves[1..]) state leaves[0]
-
-                    [| y |])
-
             check.At(f, Array.append [| x |] (Tree.leaves parameters))
 
         let found = List.init cases examine

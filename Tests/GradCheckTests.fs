@@ -87,7 +87,36 @@ let tests =
                 GradCheck.layer [ 4; 3 ] (lstm 2)
                 let wrong = customVjp (fun x -> x.Sin()) (fun x _ g -> 0.99 * g * x.Cos())
                 let net = dense 3 >=> Layer.ofFunction "wrong" None wrong
-                Expect.stringContains (message (fun () -> GradCheck.layer [ 4 ] net)) "reverse mode" "found")
+                let said = message (fun () -> GradCheck.layer [ 4 ] net)
+                Expect.stringContains said "reverse mode" "found"
+
+                Expect.stringContains
+                    said
+                    "Again: GradCheck.layerAt [ 4 ] layer [ x0; x1; x2 ]"
+                    "a line to see it again"
+                // What the report prints, with smaller numbers.
+                let x =
+                    Tensor.FromDoubles(ReadOnlySpan [| 0.5; -1.0; 0.25; 1.5 |], Shape.Of [ 1; 4 ], DType.Float64)
+
+                let w = Tensor.Full(Shape.Of [ 4; 3 ], 0.5, DType.Float64)
+                let b = Tensor.From [| 0.1; 0.2; 0.3 |]
+
+                Expect.stringContains
+                    (message (fun () -> GradCheck.layerAt [ 4 ] net [ x; w; b ]))
+                    "reverse mode"
+                    "again"
+
+                Expect.equal
+                    (message (fun () -> GradCheck.layerAt [ 4 ] (dense 3 >=> tanh) [ x; w; b ]))
+                    ""
+                    "a right one")
+
+            testCase "what cannot be compared is said to be so" (fun () ->
+                let said f =
+                    message (fun () -> GradCheck.run f [ [ 3 ] ])
+
+                Expect.stringContains (said (fun x -> x[0].Log())) "inside the function's domain" "NaN"
+                Expect.stringContains (said (fun x -> x[0].Cast(DType.Float32).Sin())) "compute in float64" "float32")
         ]
 
 [<Tests>]

@@ -45,6 +45,9 @@ public sealed record GradCheck
     /// <summary>The name in the report.</summary>
     public string Name { get; init; } = "f";
 
+    /// <summary>What is to be called with the inputs of a failure to see it again; nothing stands for <c>GradCheck.at</c> with the name.</summary>
+    public string Call { get; init; } = "";
+
     /// <summary>Checks a function of tensors of the given shapes, with elements in −2 … 2.</summary>
     public GradCheckReport Of(Func<Tensor[], Tensor[]> f, params Shape[] shapes) => Of(f, draw => Array.ConvertAll(shapes, shape => draw.Tensor(shape)));
 
@@ -83,7 +86,7 @@ public sealed record GradCheck
         var x = inputs(draw);
         foreach (var t in x)
             if (t.DType == DType.Float32)
-                throw Shape.Refuse("gradCheck", "float inputs must be float64, because differences are blind in float32", t.Describe(), "Draw float64 and cast inside the function");
+                throw Shape.Refuse("gradCheck", "float inputs must be float64, because differences are blind in float32", t.Describe(), "Draw float64");
         return Judge(f, x, draw);
     }
 
@@ -114,10 +117,12 @@ public sealed record GradCheck
         if (moving.Length == 0 || y.Length == 0) return new("float inputs and float outputs are needed, and the function has none", x);
         var again = Floats(at);
         for (var i = 0; i < y.Length; i++)
+        {
+            if (y[i].DType == DType.Float32) return new($"output {i} is float32, in which differences are blind: compute in float64", x);
+            if (y[i].ToDoubles().Any(double.IsNaN)) return new($"output {i} is NaN, so there is nothing to compare: draw inputs inside the function's domain", x);
             if (!y[i].ToDoubles().AsSpan().SequenceEqual(again[i].ToDoubles()))
-                return y[i].ToDoubles().Any(double.IsNaN)
-                    ? new($"output {i} is NaN, so there is nothing to compare", x)
-                    : new($"output {i} differs from call to call: draw random numbers from a key that is an argument, not inside", x);
+                return new($"output {i} differs from call to call: draw random numbers from a key that is an argument, not inside", x);
+        }
         for (var i = 0; i < x.Length; i++)
             if (!x[i].ToDoubles().AsSpan().SequenceEqual(before[i])) return new($"input {i} was changed", x);
 
@@ -207,7 +212,7 @@ public sealed record GradCheck
     {
         var text = new StringBuilder($"{Name}: the derivatives must agree; got, {found.What}. Correct the function's derivative at\n");
         for (var i = 0; i < found.X.Length; i++) text.Append($"  let x{i} = {Literal(found.X[i])}\n");
-        text.Append($"Again: GradCheck.at {(Name.Contains(' ') ? $"({Name})" : Name)} [ {string.Join("; ", found.X.Select((_, i) => $"x{i}"))} ]");
+        text.Append($"Again: {(Call == "" ? $"GradCheck.at {Name}" : Call)} [ {string.Join("; ", found.X.Select((_, i) => $"x{i}"))} ]");
         return text.ToString();
     }
 
