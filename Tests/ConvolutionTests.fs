@@ -91,12 +91,6 @@ let private cases =
                     Stride = 3
                     Inputs = 18
                 }
-                // Depthwise.
-                { image [ 8; 20 ] with
-                    Groups = 6
-                    Inputs = 6
-                    Outputs = 6
-                }
                 { image [ 40 ] with
                     Kernel = [ 5 ]
                     Stride = 2
@@ -115,6 +109,28 @@ let private cases =
                     Outputs = 4
                 }
             ]
+            // Depthwise: one output of a channel or some, rows shorter and longer than vectors, whole and cut; more taps and fewer than are summed at once.
+            [
+                1, [ 8; 20 ], [ 3; 3 ], 1, 1
+                1, [ 9; 32 ], [ 3; 3 ], 1, 1
+                2, [ 33; 16 ], [ 3; 3 ], 2, 1
+                3, [ 6; 47 ], [ 5; 5 ], 1, 2
+                4, [ 7; 7 ], [ 3; 3 ], 1, 1
+                1, [ 21; 14 ], [ 7; 7 ], 2, 1
+                1, [ 40 ], [ 3 ], 1, 1
+                2, [ 4; 6; 18 ], [ 3; 2; 3 ], 1, 1
+                1, [ 9; 70 ], [ 3; 3 ], 3, 2
+                1, [ 600; 300 ], [ 2; 1 ], 1, 1
+            ]
+            |> List.map (fun (multiple, sizes, kernel, stride, dilation) ->
+                { image sizes with
+                    Groups = 6
+                    Inputs = 6
+                    Outputs = 6 * multiple
+                    Kernel = kernel
+                    Stride = stride
+                    Dilation = dilation
+                })
             // Enough channels for minimal filtering: whole tiles and cut ones, several images in a block and several blocks in an image.
             [
                 2, 32, 32, [ 8; 8 ], [ 3; 3 ], 1
@@ -262,6 +278,7 @@ let tests =
                         [
                             [ 3; 8; 33; 47 ], [ 20; 8; 3; 3 ], Window(Padding = 1, Stride = 2)
                             [ 5; 32; 20; 17 ], [ 36; 32; 3; 3 ], Window(Padding = 1)
+                            [ 3; 19; 30; 33 ], [ 38; 1; 3; 3 ], Window(Padding = 1, Groups = 19)
                         ] do
                         let run = run (draw 4 DType.Float32 x) (draw 5 DType.Float32 w) window
                         Expect.equal (run 3) (run 1) "outputs and gradients"

@@ -121,7 +121,7 @@ let private convolutions =
     seq {
         for width in [ 1; 2; 4; 7; 8; 9; 15; 16; 17; 28; 32; 33; 65 ] do
             for kernel, stride, pad, dilation, groups in
-                [ 3, 1, 1, 1, 1; 1, 1, 0, 1, 1; 5, 2, 2, 1, 1; 3, 1, 2, 2, 2; 2, 3, 0, 1, 6 ] do
+                [ 3, 1, 1, 1, 1; 1, 1, 0, 1, 1; 5, 2, 2, 1, 1; 3, 1, 2, 2, 2; 2, 3, 0, 1, 6; 3, 1, 1, 1, 6 ] do
                 if width + 2 * pad > dilation * (kernel - 1) then
                     for dtype in dtypes do
                         let window =

@@ -306,6 +306,11 @@ internal static unsafe partial class Convolution<T>
             if (!accumulate) new Span<T>(w, (int)count).Clear();
             return;
         }
+        if (IsDepthwise(sizes))
+        {
+            DepthwiseWeight(sizes, x, y, w, accumulate);
+            return;
+        }
         var job = new WeightJob { Sizes = sizes, X = x, Y = y, Banded = sizes.Axes.Outermost };
         var banded = sizes.Axes[job.Banded];
         var bytes = (Grid(sizes, job.Banded, banded.Output).Size + sizes.Target * sizes.Outputs) * sizeof(T) / banded.Output;

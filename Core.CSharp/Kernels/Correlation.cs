@@ -9,11 +9,13 @@ namespace Functional.Kernels;
 internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     /// <summary>How a tile's vectors lie in the grid. Whole: rows are a vector or its half or quarter long, and none is cut.
-    /// Rows: along a row, the last vector cut short. Columns: a vector is a row, cut short. Flat: across the ends of rows, whose gaps are dropped afterwards.</summary>
+    /// Rows: along a row, the last vector cut short. Down: vectors of neighbouring rows, one below the other. Columns: a vector is a row, cut short.
+    /// Flat: across the ends of rows, whose gaps are dropped afterwards.</summary>
     private enum Tiling
     {
         Whole,
         Rows,
+        Down,
         Columns,
         Flat,
     }
@@ -82,7 +84,10 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
         if (whole) return (Tiling.Whole, TargetElement != 1 || TargetRow != Columns);
         var dense = TargetElement != 1 || TargetRow == Columns;
         var tiling = dense && Rows > 1 && Columns < lanes && 2 * Columns >= lanes ? Tiling.Columns : Tiling.Rows;
-        var byRows = Rows * ((Columns + lanes - 1) / lanes);
+        var perRow = (Columns + lanes - 1) / lanes;
+        // One or two channels of one or two vectors would leave the multipliers waiting: depthwise convolutions.
+        if (tiling == Tiling.Rows && Rows > 1 && Columns >= lanes && Panels.Height(0) * perRow <= 4) tiling = Tiling.Down;
+        var byRows = Rows * perRow;
         var flat = ((Rows - 1) * BufferRow + Columns + lanes - 1) / lanes;
         // The detour over the stage costs about a tenth.
         if (TargetElement == 1) return 10 * byRows <= 11 * flat ? (tiling, false) : (Tiling.Flat, true);
@@ -113,6 +118,18 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
                 for (var r = 0; r < Rows; r++)
                     for (nint p = 0; p < Columns; p += step)
                         Kernel(height, weights, buffer + r * BufferRow + p, target + r * row + p, channel, Cut(Columns - p, most), 1, &tile);
+                break;
+            case Tiling.Down:
+                (tile.Vector, tile.TargetVector) = (BufferRow * sizeof(T), row * sizeof(T));
+                for (nint p = 0; p < Columns; p += lanes)
+                {
+                    var cut = Columns - p < lanes && accumulate;
+                    // The last vector of a row may overlap the one before it, unless it adds.
+                    var at = cut ? p : Math.Min(p, Columns - lanes);
+                    for (var r = 0; r < Rows; r += cut ? 1 : most)
+                        Kernel(height, weights, buffer + r * BufferRow + at, target + r * row + at, channel,
+                            cut ? (1, (int)(Columns - p)) : (Math.Min(most, Rows - r), (int)lanes), 1, &tile);
+                }
                 break;
             case Tiling.Columns:
                 // What a vector stores beyond its row is the beginning of the next, whose own vector comes after it; the tile's last is masked.
