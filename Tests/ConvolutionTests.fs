@@ -114,7 +114,7 @@ let private cases =
                 1, [ 8; 20 ], [ 3; 3 ], 1, 1
                 1, [ 9; 32 ], [ 3; 3 ], 1, 1
                 2, [ 33; 16 ], [ 3; 3 ], 2, 1
-                3, [ 6; 47 ], [ 5; 5 ], 1, 2
+                3, [ 12; 47 ], [ 5; 5 ], 1, 2
                 4, [ 7; 7 ], [ 3; 3 ], 1, 1
                 1, [ 21; 14 ], [ 7; 7 ], 2, 1
                 1, [ 40 ], [ 3 ], 1, 1
@@ -131,6 +131,37 @@ let private cases =
                     Stride = stride
                     Dilation = dilation
                 })
+            // Enough channels for vectors of them: pairs of vectors and three, cut ones, every stride, an image read where it lies, windows without axes.
+            [
+                24, 40, 1, [ 9; 15 ], [ 5; 5 ], 2, 2, 1
+                20, 20, 1, [ 11; 28 ], [ 3; 3 ], 1, 2, 2
+                70, 33, 1, [ 14; 14 ], [ 1; 1 ], 1, 0, 1
+                66, 24, 1, [ 9; 13 ], [ 1; 1 ], 2, 0, 1
+                36, 68, 2, [ 7; 7 ], [ 3; 2 ], 1, 0, 1
+                3, 32, 1, [ 23; 130 ], [ 7; 7 ], 2, 3, 1
+                9, 18, 1, [ 4; 5; 6 ], [ 3; 3; 3 ], 1, 1, 1
+                17, 31, 1, [ 150 ], [ 5 ], 1, 3, 1
+            ]
+            |> List.map (fun (inputs, outputs, groups, sizes, kernel, stride, pad, dilation) ->
+                { image sizes with
+                    Inputs = inputs
+                    Outputs = outputs
+                    Groups = groups
+                    Kernel = kernel
+                    Stride = stride
+                    Pad = pad
+                    Dilation = dilation
+                })
+            // One image of many channels, shared by threads in bands and too large for one.
+            [
+                { image [ 70; 65 ] with
+                    Batch = 1
+                    Inputs = 40
+                    Outputs = 33
+                    Kernel = [ 5; 5 ]
+                    Pad = 2
+                }
+            ]
             // Enough channels for minimal filtering: whole tiles and cut ones, several images in a block and several blocks in an image.
             [
                 2, 32, 32, [ 8; 8 ], [ 3; 3 ], 1
@@ -231,21 +262,31 @@ let tests =
                 ]
 
             testList
-                "by minimal filtering"
+                "of every kind"
                 [
-                    for dtype in [ DType.Float32; DType.Float64 ] do
-                        let x, w = draw 10 dtype [ 3; 40; 9; 12 ], draw 11 dtype [ 36; 40; 3; 3 ]
-                        let window = Window(Padding = 1)
+                    for dtype, (kind, inputs, outputs, kernel, window) in
+                        List.allPairs
+                            [ DType.Float32; DType.Float64 ]
+                            [
+                                "by minimal filtering", 40, 36, 3, Window(Padding = 1)
+                                "in vectors of channels", 40, 34, 5, Window(Padding = 2)
+                                "in vectors of channels, of one tap", 72, 34, 1, Window()
+                                "depthwise", 6, 12, 3, Window(Padding = 1, Groups = 6)
+                                "in planes", 6, 7, 3, Window(Padding = 1)
+                            ] do
+                        let x = draw 10 dtype [ 3; inputs; 9; 12 ]
+                        let w = draw 11 dtype [ outputs; inputs / window.Groups; kernel; kernel ]
 
-                        testCase $"{dtype.Text()}: bias and relu come last" (fun () ->
-                            let b = draw 12 dtype [ 36 ]
+                        testCase $"{dtype.Text()}, {kind}: bias and relu come last" (fun () ->
+                            let b = draw 12 dtype [ outputs ]
 
-                            let expected = (Tensor.Convolution(x, w, null, window) + b.Reshape(36, 1, 1)).Relu()
+                            let expected =
+                                (Tensor.Convolution(x, w, null, window) + b.Reshape(outputs, 1, 1)).Relu()
 
                             let actual = Convolutions.Convolve(window, Activation.Relu).Call(x, w, b)
                             near "relu(x ⋆ w + b)" dtype 9.0 (expected.ToDoubles()) (actual.ToDoubles()))
 
-                        testCase $"{dtype.Text()}: contributions to one gradient add up" (fun () ->
+                        testCase $"{dtype.Text()}, {kind}: contributions to one gradient add up" (fun () ->
                             let gradients (f: Tensor -> Tensor -> Tensor) =
                                 let struct (_, all) =
                                     Diff.ValueAndGrad((fun (t: Tensor[]) -> (f t[0] t[1]).Square().Sum()), x, w)
@@ -279,6 +320,8 @@ let tests =
                             [ 3; 8; 33; 47 ], [ 20; 8; 3; 3 ], Window(Padding = 1, Stride = 2)
                             [ 5; 32; 20; 17 ], [ 36; 32; 3; 3 ], Window(Padding = 1)
                             [ 3; 19; 30; 33 ], [ 38; 1; 3; 3 ], Window(Padding = 1, Groups = 19)
+                            [ 1; 24; 60; 31 ], [ 30; 24; 5; 5 ], Window(Padding = 2, Stride = 2)
+                            [ 3; 80; 14; 14 ], [ 33; 80; 1; 1 ], Window()
                         ] do
                         let run = run (draw 4 DType.Float32 x) (draw 5 DType.Float32 w) window
                         Expect.equal (run 3) (run 1) "outputs and gradients"

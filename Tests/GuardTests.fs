@@ -121,7 +121,14 @@ let private convolutions =
     seq {
         for width in [ 1; 2; 4; 7; 8; 9; 15; 16; 17; 28; 32; 33; 65 ] do
             for kernel, stride, pad, dilation, groups in
-                [ 3, 1, 1, 1, 1; 1, 1, 0, 1, 1; 5, 2, 2, 1, 1; 3, 1, 2, 2, 2; 2, 3, 0, 1, 6; 3, 1, 1, 1, 6 ] do
+                [
+                    3, 1, 1, 1, 1
+                    1, 1, 0, 1, 1
+                    5, 2, 2, 1, 1
+                    3, 1, 2, 2, 2
+                    2, 3, 0, 1, 6
+                    3, 1, 1, 1, 6
+                ] do
                 if width + 2 * pad > dilation * (kernel - 1) then
                     for dtype in dtypes do
                         let window =
@@ -155,6 +162,31 @@ let private filtered =
                         [|
                             uniform dtype 1 [ 2; inputs; height; width ]
                             uniform dtype 2 [ outputs; inputs; 3; 3 ]
+                            uniform dtype 3 [ outputs ]
+                        |])
+    }
+
+/// Enough channels for vectors of them, among them images that are read where they lie.
+let private inChannels =
+    seq {
+        for inputs, outputs, height, width, kernel, stride, pad in
+            [
+                24, 40, 9, 15, 5, 2, 2
+                70, 33, 7, 9, 1, 1, 0
+                66, 24, 9, 13, 1, 2, 0
+                17, 31, 8, 30, 3, 1, 0
+            ] do
+            for dtype in dtypes do
+                let window =
+                    Window(Stride = PerAxis.op_Implicit (stride: int), Padding = Padding.op_Implicit (pad: int))
+
+                applied
+                    $"convolution 2x{inputs}x{height}x{width} {dtype} to {outputs}, kernel {kernel}, {window}"
+                    (Convolutions.Convolve(window, Activation.Relu))
+                    (fun () ->
+                        [|
+                            uniform dtype 1 [ 2; inputs; height; width ]
+                            uniform dtype 2 [ outputs; inputs; kernel; kernel ]
                             uniform dtype 3 [ outputs ]
                         |])
     }
@@ -284,6 +316,7 @@ let private groups: (string * seq<Case>) list =
         yield "large products", packedProducts
         yield "convolutions of many widths", convolutions
         yield "convolutions by minimal filtering", filtered
+        yield "convolutions in vectors of channels", inChannels
         yield "pools of many widths", pools
         yield "transforms of many lengths", transforms
         yield "attention of many lengths", attentions

@@ -54,9 +54,9 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
     internal static readonly int MaxRows = Avx512F.IsSupported ? 14 : 6;
 
     // Where the rows of B come from, and how A lies.
-    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, StridedAhead = 5;
+    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, StridedAhead = 5, Pixels = 6, EverySecondPixel = 7;
 
-    private const int Sources = 6, Widths = 24;
+    private const int Sources = 8, Widths = 24;
 
     private static readonly MicroKernel?[] Family = new MicroKernel?[(14 + 1) * Sources * Widths * 2];
 
@@ -80,6 +80,10 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     /// <summary>The kernel that gathers B's rows by a table and reads A's rows, whose elements lie side by side, where they are.</summary>
     internal static MicroKernel GatheringRows(int rows, int vectors, bool masked) => Get(rows, vectors, masked, GatheredRows);
+
+    /// <summary>The kernel whose rows of A are neighbouring pixels, <paramref name="step"/> (1 or 2) elements apart: for every k a table, whose address is aStep,
+    /// has the bytes from A to the first row's element. B is a packed panel, up to three vectors wide, C as wide.</summary>
+    internal static MicroKernel OfPixels(int rows, int vectors, int step) => Get(rows, vectors, masked: false, step == 1 ? Pixels : EverySecondPixel);
 
     private static MicroKernel Get(int rows, int vectors, bool masked, int source)
     {
@@ -105,8 +109,9 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     private static MicroKernel Emit(int rows, int vectors, bool masked, int source)
     {
-        var gathered = source is not (Strided or StridedAhead);
-        var method = new DynamicMethod($"{(gathered ? $"gather{source}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
+        var pixels = source is Pixels or EverySecondPixel;
+        var gathered = source is not (Strided or StridedAhead) && !pixels;
+        var method = new DynamicMethod($"{(gathered ? $"gather{source}_" : pixels ? $"pixels{source - Pixels + 1}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
             [typeof(nint), typeof(void*), typeof(nint), typeof(nint), typeof(void*), typeof(nint), typeof(void*), typeof(nint), typeof(Tile*)],
             typeof(MicroKernels<T>).Module, skipVisibility: true);
         var e = new Emitter<T>(method.GetILGenerator());
@@ -150,6 +155,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         for (var v = 0; v < vectors; v++) row[v] = e.NewVector();
         var x = e.NewVector();
         if (gathered) GatheredProducts();
+        else if (pixels) PixelProducts();
         else if (rows < vectors) FewRowsProducts();
         else StridedProducts();
 
@@ -375,6 +381,35 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
                 }
                 if (source != GatheredRows) Advance(A, rows * sizeof(T));
                 Advance(BStep, sizeof(nint));
+            });
+        }
+
+        // The table says where A's first element is; the others follow at fixed distances.
+        void PixelProducts()
+        {
+            var at = e.NewPointer();
+            e.Loop(K, () =>
+            {
+                e.Argument(A);
+                e.Argument(AStep);
+                e.ReadNative();
+                e.Add();
+                e.Set(at);
+                for (var v = 0; v < vectors; v++)
+                {
+                    e.Argument(B);
+                    e.Plus(v * bytes);
+                    e.Load();
+                    e.Set(row[v]);
+                }
+                for (var i = 0; i < rows; i++)
+                {
+                    e.Get(at);
+                    e.Plus(i * (source - Pixels + 1) * sizeof(T));
+                    MultiplyAdd(i);
+                }
+                Advance(AStep, sizeof(nint));
+                Advance(B, vectors * bytes);
             });
         }
 

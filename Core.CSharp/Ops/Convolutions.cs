@@ -255,6 +255,7 @@ namespace Functional.Ops
             var (sizes, relu) = (Sizes("convolution", window, x, w), activation == Activation.Relu);
             var bias = b is null ? null : b.Pointer<T>();
             if (Winograd<T>.Serves(sizes)) Winograd<T>.Forward(sizes, x.Pointer<T>(), w.Pointer<T>(), bias, y.Pointer<T>(), relu);
+            else if (Convolution<T>.InPixels(sizes)) Convolution<T>.ForwardPixels(sizes, x.Pointer<T>(), w.Pointer<T>(), bias, y.Pointer<T>(), relu);
             else Convolution<T>.Forward(sizes, x.Pointer<T>(), w.Pointer<T>(), bias, y.Pointer<T>(), relu);
             GC.KeepAlive(x);
             GC.KeepAlive(w);
@@ -278,6 +279,7 @@ namespace Functional.Ops
             (y, w) = (Pointwise.Contiguous(y), Pointwise.Contiguous(w));
             var sizes = Sizes("convolutionTransposed", window, x, w);
             if (Winograd<T>.Serves(sizes)) Winograd<T>.Input(sizes, y.Pointer<T>(), w.Pointer<T>(), x.Pointer<T>(), accumulate);
+            else if (Convolution<T>.InPixelsBack(sizes)) Convolution<T>.InputPixels(sizes, y.Pointer<T>(), w.Pointer<T>(), x.Pointer<T>(), accumulate);
             else Convolution<T>.Input(sizes, y.Pointer<T>(), w.Pointer<T>(), x.Pointer<T>(), accumulate);
             GC.KeepAlive(y);
             GC.KeepAlive(w);
