@@ -171,8 +171,8 @@ let private inChannels =
     seq {
         for inputs, outputs, height, width, kernel, stride, pad in
             [
-                24, 40, 9, 15, 5, 2, 2
-                70, 33, 7, 9, 1, 1, 0
+                24, 31, 9, 15, 5, 2, 2
+                70, 31, 7, 9, 1, 1, 0
                 66, 24, 9, 13, 1, 2, 0
                 17, 31, 8, 30, 3, 1, 0
             ] do

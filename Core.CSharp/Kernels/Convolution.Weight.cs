@@ -299,7 +299,7 @@ internal static unsafe partial class Convolution<T>
     /// <summary>w (+)= the adjoint of w ↦ x ⋆ w at y.</summary>
     internal static void Weight(in ConvolutionSizes sizes, T* x, T* y, T* w, bool accumulate)
     {
-        nint depth = (nint)sizes.Inputs * sizes.Taps, count = (nint)sizes.Groups * sizes.Outputs * depth;
+        var count = (nint)sizes.Groups * sizes.Outputs * sizes.Inputs * sizes.Taps;
         if (count == 0) return;
         if (sizes.Batch == 0 || sizes.Target == 0)
         {
@@ -311,6 +311,12 @@ internal static unsafe partial class Convolution<T>
             DepthwiseWeight(sizes, x, y, w, accumulate);
             return;
         }
+        RunWeight(WithoutAxes(sizes), x, y, w, accumulate);
+    }
+
+    private static void RunWeight(in ConvolutionSizes sizes, T* x, T* y, T* w, bool accumulate)
+    {
+        nint depth = (nint)sizes.Inputs * sizes.Taps, count = (nint)sizes.Groups * sizes.Outputs * depth;
         var job = new WeightJob { Sizes = sizes, X = x, Y = y, Banded = sizes.Axes.Outermost };
         var banded = sizes.Axes[job.Banded];
         var bytes = (Grid(sizes, job.Banded, banded.Output).Size + sizes.Target * sizes.Outputs) * sizeof(T) / banded.Output;
