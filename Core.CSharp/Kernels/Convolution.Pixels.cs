@@ -151,8 +151,10 @@ internal static unsafe partial class Convolution<T>
     private static ConvolutionSizes WithoutAxes(ConvolutionSizes sizes)
     {
         for (var i = 0; i < WindowAxes.Count; i++)
-            if (sizes.Axes[i] is not { Kernel: 1, Stride: 1 } axis || axis.Input != axis.Output || axis.Before != 0)
-                return sizes;
+        {
+            var axis = sizes.Axes[i];
+            if (axis.Kernel != 1 || axis.Stride != 1 || axis.Before != 0 || axis.Input != axis.Output) return sizes;
+        }
         var all = WindowAxes.Single;
         all.Input = all.Output = (int)sizes.Source;
         (sizes.Axes[0], sizes.Axes[1], sizes.Axes[2]) = (WindowAxes.Single, WindowAxes.Single, all);
