@@ -125,7 +125,7 @@ namespace Functional.Ops
         // P(a, z) = z^a·e^−z·Σ z^k/Γ(a + k + 1), differentiated term by term, over z^(a−1)·e^−z/Γ(a).
         private static double Slope(double a, double z)
         {
-            var (sum, term, digamma, log) = (0.0, 1 / a, SpecialFunction.DiGamma(a + 1), Math.Log(z));
+            var (sum, term, digamma, log) = (0.0, 1 / a, VectorMath.Digamma(a + 1), Math.Log(z));
             for (var k = 1; ; k++)
             {
                 sum += term * (log - digamma);

@@ -29,11 +29,11 @@ namespace Functional
 
 namespace Functional.Ops
 {
-    /// <summary>Functions computed number by number in double precision, where there is one by MathNet.Numerics.</summary>
+    /// <summary>Functions of statistics and physics. Those that have no series for vectors are computed number by number in double precision, where there is one by MathNet.Numerics.</summary>
     public static class SpecialFunctions
     {
         /// <summary>y = ln |Γ(x)|; y′ = ψ(x)</summary>
-        public static readonly Op LogGamma = Elementwise.Map("lgamma", new EachLane<LogGammaF>(), new EachLane<PolygammaF>(), static (x, _) => x.Digamma(), Domain.Positive);
+        public static readonly Op LogGamma = Elementwise.Map("lgamma", default(LogGammaF), default(DigammaF), static (x, _) => x.Digamma(), Domain.Positive);
 
         /// <summary>y = erf⁻¹ x; y′ = √π/2·e^(y²)</summary>
         public static readonly Op Erfinv = Elementwise.Map("erfinv", new EachLane<ErfinvF>(), new EachLane<ErfinvSlope>(),
@@ -61,7 +61,9 @@ namespace Functional.Ops
         internal static Op PolygammaOf(int n)
         {
             if (n is < 0 or > 150) throw Shape.Refuse("polygamma", "the order must lie in 0 … 150", $"{n}", "Use LogGamma for the function itself");
-            return Elementwise.Map("polygamma", new EachLane<PolygammaF>(new(n)), new EachLane<PolygammaF>(new(n + 1)), (x, _) => PolygammaOf(n + 1).Call(x), new(0.2, 4));
+            return n == 0
+                ? Elementwise.Map("polygamma", default(DigammaF), new EachLane<PolygammaF>(new(1)), static (x, _) => PolygammaOf(1).Call(x), new(0.2, 4))
+                : Elementwise.Map("polygamma", new EachLane<PolygammaF>(new(n)), new EachLane<PolygammaF>(new(n + 1)), (x, _) => PolygammaOf(n + 1).Call(x), new(0.2, 4));
         }
 
         /// <summary>y = Iₙ(x); y′ = (Iₙ₋₁(x) + Iₙ₊₁(x))/2</summary>
@@ -89,29 +91,25 @@ namespace Functional.Ops
             }
         }
 
-        private readonly struct LogGammaF : IScalar
+        /// <summary>ln |Γ(x)|</summary>
+        private readonly struct LogGammaF : IMap1
         {
-            public double Of(double x)
-            {
-                if ((x <= 0 && x == Math.Floor(x)) || double.IsInfinity(x)) return double.PositiveInfinity;
-                if (x < 0.5) return Math.Log(Math.PI / Math.Abs(Math.Sin(Math.PI * x))) - Of(1 - x);
-                // Stirling's series from 10 on, and the recurrence down: some digits better than the library's.
-                var product = 1.0;
-                for (; x < 10; x++) product *= x;
-                var square = 1 / (x * x);
-                var tail = (1.0 / 12 - square * (1.0 / 360 - square * (1.0 / 1260 - square * (1.0 / 1680 - square * (1.0 / 1188 - square * 691.0 / 360360))))) / x;
-                return (x - 0.5) * Math.Log(x) - x + 0.91893853320467274178 + tail - Math.Log(product);
-            }
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> => VectorMath.LogGamma(x);
+        }
+
+        /// <summary>ψ(x)</summary>
+        private readonly struct DigammaF : IMap1
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> => VectorMath.Digamma(x);
         }
 
         private readonly struct PolygammaF(int n) : IScalar
         {
             public double Of(double x)
             {
-                // From either side of 0 the pole is an infinity; the negative ones have a sign on neither.
-                if (x == 0 && n == 0) return -1 / x;
                 if (double.IsNaN(x) || (x <= 0 && x == Math.Floor(x))) return double.NaN;
-                if (n == 0) return Special.DiGamma(x);
                 var factor = (n % 2 == 0 ? -1 : 1) * Special.Factorial(n);
                 if (x > 0) return factor * Zeta(n + 1, x);
                 // Σ (x + k)^−s: the terms below 0, mirrored, and those above.
