@@ -73,27 +73,33 @@ internal static unsafe partial class Convolution<T>
         private readonly void Products(in ImageGrid grid, in Panels panels, nint positions, T* image, T* y, T* target, ref Prefetch nextX, ref Prefetch nextY)
         {
             nint lanes = Emitter<T>.Lanes, depth = (nint)Sizes.Inputs * Sizes.Taps;
-            var tile = new Tile { Flags = Tile.Accumulate, Vector = lanes * sizeof(T), TargetVector = lanes * sizeof(T) };
+            var tile = new Tile { Flags = Tile.Accumulate };
             var (rows, run) = TapRows(grid);
-            // Vectors side by side: as few passes over the positions as there can be, and all about as wide.
-            nint all = (run + lanes - 1) / lanes, passes = (all + MicroKernels<T>.MostVectors(panels.Height(0)) - 1) / MicroKernels<T>.MostVectors(panels.Height(0));
-            var most = (all + passes - 1) / passes;
+            // Rows of taps of half a vector or more are one each, and those of a column of taps go together; of long ones the vectors side by side.
+            var (h, w) = (Sizes.Axes[1], Sizes.Axes[2]);
+            var column = !grid.Stacked && w.Dilation == 1 && run <= lanes && 2 * run >= lanes ? h.Kernel : 1;
+            nint all = column > 1 ? column : (run + lanes - 1) / lanes, step = column > 1 ? run : lanes;
+            nint across = column > 1 ? (nint)h.Dilation * grid.W * grid.Pixel : lanes;
+            (tile.Vector, tile.TargetVector) = (across * sizeof(T), step * sizeof(T));
+            // As few passes over the positions as there can be, and all about as wide.
+            nint widest = MicroKernels<T>.MostVectors(panels.Height(0)), passes = (all + widest - 1) / widest, most = (all + passes - 1) / passes;
             for (nint slab = 0; slab < positions; slab += PositionSlab)
             {
                 var count = Math.Min(PositionSlab, positions - slab);
-                for (var r = 0; r < rows; r++)
+                for (var r = 0; r < rows; r += column)
                 {
                     var taps = image + TapRow(grid, r) * grid.Pixel;
-                    for (nint j = 0; j < run; j += most * lanes)
+                    for (nint v = 0; v < all; v += most)
                     {
-                        var vectors = (int)Math.Min(most, (run - j + lanes - 1) / lanes);
-                        var tail = (int)Math.Min(lanes, run - j - (vectors - 1) * lanes);
+                        var vectors = (int)Math.Min(most, all - v);
+                        // What a vector stores beyond a short row is the beginning of the next, which comes after it.
+                        var tail = (int)(column > 1 ? run : Math.Min(lanes, run - (v + vectors - 1) * lanes));
                         tile.Mask = MicroKernels<T>.Mask(tail);
-                        T* a = y + slab, c = target + r * run + j;
+                        T* a = y + slab, c = target + r * run + v * step;
                         for (nint panel = 0; panel < panels.Count; panel++)
                         {
                             var height = panels.Height(panel);
-                            MicroKernels<T>.GatheringRows(height, vectors, tail < lanes)(count, a, Sizes.Target * sizeof(T), 0, taps + j, (nint)(Table + slab), c, depth * sizeof(T), &tile);
+                            MicroKernels<T>.GatheringRows(height, vectors, tail < lanes)(count, a, Sizes.Target * sizeof(T), 0, taps + v * across, (nint)(Table + slab), c, depth * sizeof(T), &tile);
                             nextX.Step();
                             nextY.Step();
                             a += height * Sizes.Target;
@@ -141,7 +147,7 @@ internal static unsafe partial class Convolution<T>
         }
     }
 
-    /// <summary>The part of an image with its borders that a band of windows reads, channels last. Stacked, for rows of taps that would not fill a vector:
+    /// <summary>The part of an image with its borders that a band of windows reads, channels last. Stacked, for rows of taps that would not fill half of a vector:
     /// its rows are those of the output, and a pixel holds the channels of all its column's taps.</summary>
     internal struct ImageGrid
     {
@@ -292,7 +298,7 @@ internal static unsafe partial class Convolution<T>
     {
         var axes = sizes.Axes;
         axes[banded].Output = length;
-        var stacked = axes[1].Kernel > 1 && axes[2].Dilation == 1 && axes[2].Kernel * sizes.Inputs <= Emitter<T>.Lanes;
+        var stacked = axes[1].Kernel > 1 && axes[2].Dilation == 1 && 2 * axes[2].Kernel * sizes.Inputs < Emitter<T>.Lanes;
         return new ImageGrid(axes[0], axes[1], axes[2], sizes.Inputs, stacked);
     }
 
