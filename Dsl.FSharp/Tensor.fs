@@ -223,6 +223,9 @@ module Tensor =
     /// softmax(q·kᵀ/√d): see `Tensor.AttentionWeights`.
     let attentionWeights (k: Tensor) (q: Tensor) = Tensor.AttentionWeights(q, k)
 
+    /// Attention of the steps of [N; T; 3·E] to each other: see `Tensor.SelfAttention`.
+    let selfAttention (heads: int) (qkv: Tensor) = Tensor.SelfAttention(qkv, heads)
+
     /// [N; T; h·d] as [N; h; T; d].
     let splitHeads (heads: int) (x: Tensor) = x.SplitHeads heads
 

@@ -123,22 +123,6 @@ let shapes =
                 near "scattered" expected y
                 GradCheck.run (fun t -> t[0].Scatter(index, t[1], 1)) [ [ 3; 4 ]; [ 2; 1 ] ])
 
-            testCase "transforms of other lengths" (fun () ->
-                let x = draw 1 [ 2; 6 ]
-
-                for n in [ 1; 4; 6; 9 ] do
-                    let fitted =
-                        if n <= 6 then
-                            x.Slice(-1, 0, Nullable n)
-                        else
-                            x.Pad([| 0; 0 |], [| 0; n - 6 |])
-
-                    let struct (real, imaginary) = x.RealFft n
-                    near $"to {n} and back" fitted (Tensor.InverseRealFft(real, imaginary, n))
-
-                let struct (real, imaginary) = x.RealFft()
-                near "of an even number" x (Tensor.InverseRealFft(real, imaginary)))
-
             testCase "borders that are too wide for an axis" (fun () ->
                 for x in [ draw 1 [ 3 ]; Tensor.Meta(DType.Float64, Shape.Of [ 3 ]) ] do
                     Expect.throwsC
