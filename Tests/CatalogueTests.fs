@@ -129,6 +129,25 @@ let shapes =
                         (fun () -> x.Pad([| Int32.MaxValue |], [| Int32.MaxValue |]) |> ignore)
                         (fun error -> Expect.stringContains error.Message "4294967297 along axis 0" "refused"))
 
+            testCase "powers of integers" (fun () ->
+                for dtype in [ DType.Int32; DType.Int64 ] do
+                    let x = (Tensor.From [| 2L; 3L; -2L; 0L; 0L; -1L; 1L; 7L; -1L; -3L |]).Cast dtype
+                    let y = (Tensor.From [| 10L; 0L; 3L; 0L; -1L; -3L; -5L; -1L; -2L; 5L |]).Cast dtype
+                    let z = x.Pow y
+                    Expect.equal z.DType dtype "dtype"
+
+                    Expect.equal
+                        (z.ToDoubles())
+                        [| 1024.0; 1.0; -8.0; 1.0; 0.0; -1.0; 1.0; 0.0; 1.0; -243.0 |]
+                        "cut towards zero"
+
+                    Expect.equal (x.Pow(3.0).ToDoubles()) ((x * x * x).ToDoubles()) "a constant power"
+
+                Expect.equal
+                    ((Tensor.From [| 7L |]).Pow(22.0).ToArray<int64>())
+                    [| 3909821048582988049L |]
+                    "every digit of 64 bits")
+
             testCase "values at the edges" (fun () ->
                 let at (f: Tensor -> Tensor) x =
                     (f (Tensor.From [| x |])).ToDoubles()[0]

@@ -245,6 +245,25 @@ internal static unsafe class Integers
         return x;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Vector512<T> Power<T>(Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T>
+    {
+        T* p = (T*)&x;
+        T* q = (T*)&y;
+        for (int i = 0; i < Vector512<T>.Count; i++) p[i] = Power(p[i], q[i]);
+        return x;
+    }
+
+    private static T Power<T>(T x, T y) where T : unmanaged, INumber<T>
+    {
+        if (T.IsNegative(y)) return x == T.One || (x == -T.One && T.IsEvenInteger(y)) ? T.One : x == -T.One ? x : T.Zero;
+        var power = T.One;
+        for (long rest = long.CreateTruncating(y); rest > 0; rest >>= 1, x *= x)
+            if ((rest & 1) != 0)
+                power *= x;
+        return power;
+    }
+
     private static T Quotient<T>(T x, T y) where T : unmanaged, INumber<T> =>
         T.IsZero(y) ? T.Zero : y == -T.One ? T.Zero - x : x / y;
 }

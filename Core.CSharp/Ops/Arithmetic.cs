@@ -74,7 +74,8 @@ namespace Functional
         /// <summary>The remainder with the divisor's sign: x − y·⌊x / y⌋.</summary>
         public Tensor Mod(Tensor y) => this % y;
 
-        /// <summary>x to the power y. Where x is 0 the derivative by y is 0 for y ≥ 0, and where y is 0 that by x is 0.</summary>
+        /// <summary>x to the power y; of integers what is left of a fraction by cutting it towards zero, and 0 for negative powers of 0. Where x is 0 the derivative
+        /// by y is 0 for y ≥ 0, and where y is 0 that by x is 0.</summary>
         public Tensor Pow(Tensor y) => Elementwise.Broadcast(Arithmetic.Power, this, y);
 
         /// <summary>x to a constant power.</summary>
@@ -101,7 +102,7 @@ namespace Functional
 
 namespace Functional.Ops
 {
-    /// <summary>Operations of two numbers. Integers take part in all of them except powers.</summary>
+    /// <summary>Operations of two numbers. Integers take part in all of them.</summary>
     public static class Arithmetic
     {
         /// <summary>z = x + y: the one operation that differentiation itself needs.</summary>
@@ -166,7 +167,7 @@ namespace Functional.Ops
             static (draw, shape) => [draw.Tensor(shape, 0.2, 3), draw.Tensor(shape)], Reads.All,
             static x =>
             {
-                Shape.Float("pow", x[0]);
+                Reductions.NotBool("pow", x[0]);
                 return [Elementwise.Same("pow", x[0], x[1])];
             });
 

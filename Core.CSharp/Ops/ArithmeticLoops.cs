@@ -12,7 +12,8 @@ namespace Functional.Ops;
 internal readonly struct PowF : IMap2
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T> => VectorMath.Pow(x, y);
+    public Vector512<T> Invoke<T>(Vector512<T> x, Vector512<T> y) where T : unmanaged, INumber<T> =>
+        typeof(T) == typeof(float) || typeof(T) == typeof(double) ? VectorMath.Pow(x, y) : Integers.Power(x, y);
 }
 
 /// <summary>g/y of (g, y, z)</summary>
