@@ -183,7 +183,11 @@ let slices =
                 Expect.equal (y.ToDoubles() |> Array.filter (fun v -> v < 0.0)) [| -1.0; -2.0 |] "replaced"
                 Expect.equal (y[1, 2, 0].ToDouble()) -2.0 "in place"
                 Expect.equal ((x.WithPartAdded(y, [||]) - x - y).Abs().Sum().ToDouble()) 0.0 "added to the whole"
-                Expect.equal (x[1, 1, 0].ToDouble()) 16.0 "unchanged")
+                Expect.equal (x[1, 1, 0].ToDouble()) 16.0 "unchanged"
+
+                let row = x.WithPart(-1.0, 1, AxisSelection.op_Implicit (Range(1, 3)))
+                Expect.equal (row.ToDoubles() |> Array.filter (fun v -> v = -1.0) |> Array.length) 8 "a number"
+                Expect.equal (row[1, 2, 3].ToDouble()) -1.0 "in place")
 
             testCase "masks select, fill and point" (fun () ->
                 let mask = x.Greater 20.5

@@ -48,7 +48,7 @@ namespace Functional
         }
 
         /// <summary>This tensor with the selected part replaced: <c>x.WithPart(0, 1.., ^1)</c> sets x[1.., ^1] to 0. The value broadcasts to the part.</summary>
-        public Tensor WithPart(double value, params AxisSelection[] selections) => WithPart(Elementwise.Weak("withPart", this, value), selections);
+        public Tensor WithPart(double value, params AxisSelection[] selections) => WithPart(Elementwise.Weak("withPart", this[selections], value), selections);
 
         /// <summary>This tensor with the selected part replaced by a value that broadcasts to it.</summary>
         public Tensor WithPart(Tensor value, params AxisSelection[] selections)
