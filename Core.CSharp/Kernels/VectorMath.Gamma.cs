@@ -6,8 +6,8 @@ using V = System.Runtime.Intrinsics.Vector512<double>;
 namespace Functional.Kernels;
 
 /// <content>
-/// ln |Γ| and its derivative, in double for both widths: from <see cref="Asymptotic"/> on by Stirling's series, and from ½ up to there by the
-/// recurrence. What lies below ½ is mirrored, number by number.
+/// ln |Γ| and its derivative, in double for both widths: from <see cref="Asymptotic"/> on by Stirling's series, and from 0 up to there by the
+/// recurrence. What is not positive is mirrored, number by number.
 /// </content>
 internal static unsafe partial class VectorMath
 {
@@ -39,7 +39,7 @@ internal static unsafe partial class VectorMath
     private static V LogGamma(V x)
     {
         var (at, product) = (x, V.One);
-        for (V below; (below = LessThan(at, Create(Asymptotic)) & GreaterThanOrEqual(at, Create(0.5))) != V.Zero;)
+        for (V below; (below = LessThan(at, Create(Asymptotic)) & GreaterThan(at, V.Zero)) != V.Zero;)
         {
             product = ConditionalSelect(below, product * at, product);
             at += below & V.One;
@@ -60,7 +60,7 @@ internal static unsafe partial class VectorMath
         if (beside != V.Zero) y = ConditionalSelect(beside, t * NearOne(t) + (second & Log1p(t)), y);
         // ∞ − ∞ is no number.
         y = ConditionalSelect(Vector512.Equals(x, Create(double.PositiveInfinity)), x, y);
-        var mirrored = LessThan(x, Create(0.5));
+        var mirrored = LessThanOrEqual(x, V.Zero);
         return mirrored == V.Zero ? y : Patch(y, mirrored, x, &LogGammaMirrored);
     }
 
@@ -91,7 +91,7 @@ internal static unsafe partial class VectorMath
     private static V Digamma(V x)
     {
         var (at, sum) = (x, V.Zero);
-        for (V below; (below = LessThan(at, Create(Asymptotic)) & GreaterThanOrEqual(at, Create(0.5))) != V.Zero;)
+        for (V below; (below = LessThan(at, Create(Asymptotic)) & GreaterThan(at, V.Zero)) != V.Zero;)
         {
             sum += below & (V.One / at);
             at += below & V.One;
@@ -106,7 +106,7 @@ internal static unsafe partial class VectorMath
         p = FusedMultiplyAdd(-p, z, Create(1.0 / 120));
         p = FusedMultiplyAdd(-p, z, Create(1.0 / 12));
         var y = Log(at) - FusedMultiplyAdd(p, z, Create(0.5) * inverse) - sum;
-        var mirrored = LessThan(x, Create(0.5));
+        var mirrored = LessThanOrEqual(x, V.Zero);
         return mirrored == V.Zero ? y : Patch(y, mirrored, x, &DigammaMirrored);
     }
 
