@@ -116,39 +116,53 @@ internal static unsafe class Transposition
         }
     }
 
-    /// <summary>A block of at most 16×16 4-byte elements: pairs, quadruples, then the four 128-bit lanes are interleaved.
-    /// Nothing outside the block is read or written; with the constants 16 and 16 no mask remains.</summary>
-    [SkipLocalsInit]
+    /// <summary>A block of at most 16×16 4-byte elements: pairs, quadruples, then the four 128-bit lanes are interleaved, all of it in registers
+    /// (a buffer on the stack would keep the JIT from inlining this). Nothing outside the block is read or written; with the constants 16 and 16 no mask remains.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Turn16<TStore>(float* x, nint strideX, float* y, nint strideY, int rows, int columns) where TStore : struct, Streaming.IStore
     {
-        Vector512<float>* u = stackalloc Vector512<float>[16];
-        for (int i = 0; i < 16; i += 4)
-        {
-            var a = Column(x, strideX, i, rows, columns);
-            var b = Column(x, strideX, i + 1, rows, columns);
-            var c = Column(x, strideX, i + 2, rows, columns);
-            var d = Column(x, strideX, i + 3, rows, columns);
-            var ab0 = Avx512F.UnpackLow(a, b).AsDouble();
-            var ab1 = Avx512F.UnpackHigh(a, b).AsDouble();
-            var cd0 = Avx512F.UnpackLow(c, d).AsDouble();
-            var cd1 = Avx512F.UnpackHigh(c, d).AsDouble();
-            u[i] = Avx512F.UnpackLow(ab0, cd0).AsSingle();
-            u[i + 1] = Avx512F.UnpackHigh(ab0, cd0).AsSingle();
-            u[i + 2] = Avx512F.UnpackLow(ab1, cd1).AsSingle();
-            u[i + 3] = Avx512F.UnpackHigh(ab1, cd1).AsSingle();
-        }
-        for (int j = 0; j < 4; j++)
-        {
-            var even01 = Avx512F.Shuffle4x128(u[j], u[4 + j], 0x88);
-            var odd01 = Avx512F.Shuffle4x128(u[j], u[4 + j], 0xDD);
-            var even23 = Avx512F.Shuffle4x128(u[8 + j], u[12 + j], 0x88);
-            var odd23 = Avx512F.Shuffle4x128(u[8 + j], u[12 + j], 0xDD);
-            Row<TStore>(Avx512F.Shuffle4x128(even01, even23, 0x88), y, strideY, j, rows, columns);
-            Row<TStore>(Avx512F.Shuffle4x128(odd01, odd23, 0x88), y, strideY, j + 4, rows, columns);
-            Row<TStore>(Avx512F.Shuffle4x128(even01, even23, 0xDD), y, strideY, j + 8, rows, columns);
-            Row<TStore>(Avx512F.Shuffle4x128(odd01, odd23, 0xDD), y, strideY, j + 12, rows, columns);
-        }
+        Quadruples(x, strideX, 0, rows, columns, out var a0, out var a1, out var a2, out var a3);
+        Quadruples(x, strideX, 4, rows, columns, out var b0, out var b1, out var b2, out var b3);
+        Quadruples(x, strideX, 8, rows, columns, out var c0, out var c1, out var c2, out var c3);
+        Quadruples(x, strideX, 12, rows, columns, out var d0, out var d1, out var d2, out var d3);
+        Interleave<TStore>(a0, b0, c0, d0, y, strideY, 0, rows, columns);
+        Interleave<TStore>(a1, b1, c1, d1, y, strideY, 1, rows, columns);
+        Interleave<TStore>(a2, b2, c2, d2, y, strideY, 2, rows, columns);
+        Interleave<TStore>(a3, b3, c3, d3, y, strideY, 3, rows, columns);
+    }
+
+    /// <summary>Columns i … i + 3, turned within each 128-bit lane.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Quadruples(float* x, nint strideX, int i, int rows, int columns,
+        out Vector512<float> u0, out Vector512<float> u1, out Vector512<float> u2, out Vector512<float> u3)
+    {
+        var a = Column(x, strideX, i, rows, columns);
+        var b = Column(x, strideX, i + 1, rows, columns);
+        var c = Column(x, strideX, i + 2, rows, columns);
+        var d = Column(x, strideX, i + 3, rows, columns);
+        var ab0 = Avx512F.UnpackLow(a, b).AsDouble();
+        var ab1 = Avx512F.UnpackHigh(a, b).AsDouble();
+        var cd0 = Avx512F.UnpackLow(c, d).AsDouble();
+        var cd1 = Avx512F.UnpackHigh(c, d).AsDouble();
+        u0 = Avx512F.UnpackLow(ab0, cd0).AsSingle();
+        u1 = Avx512F.UnpackHigh(ab0, cd0).AsSingle();
+        u2 = Avx512F.UnpackLow(ab1, cd1).AsSingle();
+        u3 = Avx512F.UnpackHigh(ab1, cd1).AsSingle();
+    }
+
+    /// <summary>Rows r, r + 4, r + 8 and r + 12 from their pieces in four quadruples of columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Interleave<TStore>(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d, float* y, nint strideY, int r, int rows, int columns)
+        where TStore : struct, Streaming.IStore
+    {
+        var even01 = Avx512F.Shuffle4x128(a, b, 0x88);
+        var odd01 = Avx512F.Shuffle4x128(a, b, 0xDD);
+        var even23 = Avx512F.Shuffle4x128(c, d, 0x88);
+        var odd23 = Avx512F.Shuffle4x128(c, d, 0xDD);
+        Row<TStore>(Avx512F.Shuffle4x128(even01, even23, 0x88), y, strideY, r, rows, columns);
+        Row<TStore>(Avx512F.Shuffle4x128(odd01, odd23, 0x88), y, strideY, r + 4, rows, columns);
+        Row<TStore>(Avx512F.Shuffle4x128(even01, even23, 0xDD), y, strideY, r + 8, rows, columns);
+        Row<TStore>(Avx512F.Shuffle4x128(odd01, odd23, 0xDD), y, strideY, r + 12, rows, columns);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
