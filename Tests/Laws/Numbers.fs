@@ -127,23 +127,6 @@ type Difference =
         Rounding: Lazy<float>
     }
 
-/// The smallest step of the differences.
-let private smallestStep = 0.008 / 32.0
-
-/// How much a function's values scatter by rounding: at arguments a few units in the last place away, where the function itself moves by no more than that.
-/// Its terms may be much larger than the value in which they cancel, and rounding is relative to the terms.
-let private scatter (f: Tensor[] -> float) (x: Tensor[]) =
-    let units k i =
-        float ((k * (2 * i + 1)) % 25 - 12) * 2.0 ** -52.0
-
-    let values =
-        Array.init 25 (fun k ->
-            x
-            |> Array.map (fun t -> like t (t.ToDoubles() |> Array.mapi (fun i v -> v + v * units k i)))
-            |> f)
-
-    Array.max values - Array.min values
-
 /// ⟨c, f(x + h d) − f(x − h d)⟩/2h at h → 0, and its error.
 let differences (f: Func<Tensor[], Tensor[]>) (c: Tensor[]) x d =
     let numbers = Array.collect (fun (t: Tensor) -> t.ToDoubles())
@@ -157,10 +140,14 @@ let differences (f: Func<Tensor[], Tensor[]>) (c: Tensor[]) x d =
     let limit, error =
         extrapolate (fun h -> weighted (Array.map2 (-) (at h) (at -h)) / (2.0 * h))
 
+    // A function's terms may be much larger than the value in which they cancel, and rounding is relative to the terms: it is measured.
+    let rounding () =
+        Differences.Rounding(Func<float, float>(at >> weighted))
+
     {
         Limit = limit
         Error = error
-        Rounding = lazy (scatter (values >> weighted) x / smallestStep)
+        Rounding = lazy (rounding ())
     }
 
 /// The number agrees with the differences of a function whose weighted values have the magnitude given.
