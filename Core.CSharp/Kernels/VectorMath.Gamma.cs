@@ -32,6 +32,12 @@ internal static unsafe partial class VectorMath
         return Narrow(Digamma(low), Digamma(high)).As<float, T>();
     }
 
+    /// <summary><c>ln |Γ(x)|</c> of one number</summary>
+    public static double LogGamma(double x) => LogGamma(Create(x))[0];
+
+    /// <summary><c>eˣ − 1</c> of one number</summary>
+    public static double Expm1(double x) => Expm1(Create(x))[0];
+
     /// <summary><c>ψ(x)</c> of one number</summary>
     public static double Digamma(double x) => Digamma(Create(x))[0];
 
@@ -53,39 +59,39 @@ internal static unsafe partial class VectorMath
         p = FusedMultiplyAdd(-p, z, Create(1.0 / 360));
         p = FusedMultiplyAdd(-p, z, Create(1.0 / 12));
         var y = (at - Create(0.5)) * Log(at) - at + Create(HalfLogTwoPi) + p * inverse - Log(product);
-        // Beside the zeros at 1 and 2 that difference has lost its digits: t = x − 1 or x − 2 goes through the series of ln Γ(1 + t).
+        // Around the zeros at 1 and 2 that difference has lost its digits: t = x − 1 or x − 2 goes through the series of ln Γ(2 + t) = ln Γ(1 + t) + ln(1 + t).
         var second = GreaterThan(x, Create(1.5));
         var t = x - ConditionalSelect(second, Create(2.0), V.One);
-        var beside = LessThanOrEqual(Abs(t), Create(0.25));
-        if (beside != V.Zero) y = ConditionalSelect(beside, t * NearOne(t) + (second & Log1p(t)), y);
+        var beside = LessThanOrEqual(Abs(t), Create(0.5));
+        if (beside != V.Zero) y = ConditionalSelect(beside, t * NearTwo(t) - AndNot(Log1p(t), second), y);
         // ∞ − ∞ is no number.
         y = ConditionalSelect(Vector512.Equals(x, Create(double.PositiveInfinity)), x, y);
         var mirrored = LessThanOrEqual(x, V.Zero);
         return mirrored == V.Zero ? y : Patch(y, mirrored, x, &LogGammaMirrored);
     }
 
-    // −γ and (−1)ᵏζ(k)/k for k = 2 … 26.
-    private static readonly double[] _nearOne =
+    // 1 − γ and (−1)ᵏ(ζ(k) − 1)/k for k = 2 … 26.
+    private static readonly double[] _nearTwo =
     [
-        -0.5772156649015329, 0.8224670334241132, -0.40068563438653143, 0.27058080842778454, -0.20738555102867398, 0.1695571769974082,
-        -0.1440498967688461, 0.12550966952474304, -0.11133426586956469, 0.1000994575127818, -0.09095401714582904, 0.083353840546109,
-        -0.0769325164113522, 0.07143294629536133, -0.06666870588242046, 0.06250095514121304, -0.058823978658684585, 0.055555767627403614,
-        -0.05263167937961666, 0.05000004769810169, -0.047619070330142226, 0.04545455629320467, -0.04347826605304026, 0.04166666915034121,
-        -0.04000000119214014, 0.03846153903467518,
+        0.42278433509846713, 0.3224670334241132, -0.0673523010531981, 0.020580808427784546, -0.007385551028673986, 0.0028905103307415234,
+        -0.001192753911703261, 0.0005096695247430425, -0.00022315475845357939, 9.945751278180853e-05, -4.492623673813314e-05, 2.050721277567069e-05,
+        -9.439488275268397e-06, 4.374866789907488e-06, -2.039215753801366e-06, 9.55141213040742e-07, -4.492469198764566e-07, 2.1207184805554665e-07,
+        -1.0043224823968099e-07, 4.7698101693639804e-08, -2.2711094608943164e-08, 1.0838659214896955e-08, -5.183475041970047e-09,
+        2.4836745438024785e-09, -1.1921401405860912e-09, 5.731367241678862e-10,
     ];
 
-    /// <summary>ln Γ(1 + t)/t for |t| ≤ ¼</summary>
-    private static V NearOne(V t)
+    /// <summary>ln Γ(2 + t)/t for |t| ≤ ½</summary>
+    private static V NearTwo(V t)
     {
-        var p = Create(_nearOne[^1]);
-        for (var k = _nearOne.Length - 2; k >= 0; k--) p = FusedMultiplyAdd(p, t, Create(_nearOne[k]));
+        var p = Create(_nearTwo[^1]);
+        for (var k = _nearTwo.Length - 2; k >= 0; k--) p = FusedMultiplyAdd(p, t, Create(_nearTwo[k]));
         return p;
     }
 
     /// <summary>Γ(x)·Γ(1 − x) = π/sin πx</summary>
     private static double LogGammaMirrored(double x) =>
         x <= 0 && x == Math.Floor(x) ? double.PositiveInfinity
-        : Math.Log(Math.PI / Math.Abs(Math.Sin(Math.PI * (x - Math.Floor(x))))) - LogGamma(Create(1 - x))[0];
+        : Math.Log(Math.PI / Math.Abs(Math.Sin(Math.PI * (x - Math.Floor(x))))) - LogGamma(1 - x);
 
     /// <summary>ψ(x) = ln x − 1/2x − 1/12x² + 1/120x⁴ − …, less 1/x + 1/(x + 1) + … up to there.</summary>
     private static V Digamma(V x)
