@@ -423,7 +423,12 @@ module Tensor =
         let struct (real, imaginary) = x.RealFft()
         real, imaginary
 
-    /// The n real numbers whose transform is given.
+    /// The same of the first n numbers, or of all and zeros up to n.
+    let realFftOf (n: int) (x: Tensor) =
+        let struct (real, imaginary) = x.RealFft n
+        real, imaginary
+
+    /// The n real numbers whose transform is given; of another length's the higher frequencies are cut, or 0.
     let inverseRealFft (n: int) (real: Tensor, imaginary: Tensor) =
         Tensor.InverseRealFft(real, imaginary, n)
 

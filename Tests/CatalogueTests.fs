@@ -4,6 +4,7 @@ module Functional.Tests.CatalogueTests
 open System
 open Expecto
 open Functional
+open Functional.Kernels
 
 let private draw seed (shape: int list) =
     (Key.OfSeed(int64 (seed: int))).Normal(Shape.Of shape, dtype = DType.Float64)
@@ -123,6 +124,45 @@ let shapes =
                 near "scattered" expected y
                 GradCheck.run (fun t -> t[0].Scatter(index, t[1], 1)) [ [ 3; 4 ]; [ 2; 1 ] ])
 
+            testCase "transforms of other lengths" (fun () ->
+                let x = draw 1 [ 2; 6 ]
+
+                let fitted (n: int) (t: Tensor) =
+                    if n <= t.Shape[-1] then
+                        t.Slice(-1, 0, Nullable n)
+                    else
+                        t.Pad([| 0; 0 |], [| 0; n - t.Shape[-1] |])
+
+                for n in [ 1; 4; 6; 7; 9 ] do
+                    let struct (real, imaginary) = x.RealFft n
+                    let struct (expectedReal, expectedImaginary) = (fitted n x).RealFft()
+                    near $"real parts of {n}" expectedReal real
+                    near $"imaginary parts of {n}" expectedImaginary imaginary
+                    near $"to {n} and back" (fitted n x) (Tensor.InverseRealFft(real, imaginary, n))
+
+                let struct (real, imaginary) = x.RealFft()
+                near "of an even number" x (Tensor.InverseRealFft(real, imaginary))
+
+                // Fewer frequencies than there are, and more.
+                for n in [ 1; 3; 5; 8; 9 ] do
+                    near
+                        $"{n} numbers of the transform of 6"
+                        (Tensor.InverseRealFft(fitted (n / 2 + 1) real, fitted (n / 2 + 1) imaginary, n))
+                        (Tensor.InverseRealFft(real, imaginary, n))
+
+                for n in [ 4; 9 ] do
+                    GradCheck.run (fun t -> let struct (real, _) = t[0].RealFft n in real) [ [ 2; 6 ] ]
+                    GradCheck.run (fun t -> Tensor.InverseRealFft(t[0], t[1], n)) [ [ 2; 4 ]; [ 2; 4 ] ])
+
+            testCase "transforms of lengths that nobody can mean" (fun () ->
+                for x in [ draw 1 [ 2; 6 ]; Tensor.Meta(DType.Float64, Shape.Of [ 2; 6 ]) ] do
+                    for n in [ Int32.MaxValue; Int32.MinValue; -1; 0 ] do
+                        Expect.throwsC (fun () -> x.RealFft n |> ignore) (fun error ->
+                            Expect.stringContains error.Message $"rfft: " "the sentence")
+
+                        Expect.throwsC (fun () -> Tensor.InverseRealFft(x, x, n) |> ignore) (fun error ->
+                            Expect.stringContains error.Message $"inverseRealFft: " "the sentence"))
+
             testCase "borders that are too wide for an axis" (fun () ->
                 for x in [ draw 1 [ 3 ]; Tensor.Meta(DType.Float64, Shape.Of [ 3 ]) ] do
                     Expect.throwsC
@@ -156,4 +196,91 @@ let shapes =
                 Expect.equal (at _.Digamma() 0.0) -infinity "ψ(0)"
                 let gap = Tensor.From [| 1.0; nan; 2.0 |]
                 Expect.isTrue (Double.IsNaN((gap.Median 0).ToDouble())) "the median with a gap")
+        ]
+
+/// Concentration, probability, quantile and its derivative, to 40 digits by mpmath.
+let private quantiles =
+    [
+        0.001, 0.5, 5.244206408277979e-302, 3.63501119516115e-296
+        0.001, 0.7, 7.042315131779688e-156, 2.511823141260696e-150
+        0.001, 1.0 - 1e-10, 13.454595433853493, 937.8924082762107
+        0.001, 1.0 - 2.0 ** -53.0, 26.519284839650975, 968.6407975509059
+        0.3, 2.0 ** -53.0, 4.5860102724659714e-54, 1.874874024793258e-51
+        0.3, 1e-10, 3.2364402266035518e-34, 8.30084651631351e-32
+        0.3, 0.5, 0.0731311358669519, 0.6420641624455674
+        0.3, 0.7, 0.2565649133210521, 1.398920002458229
+        0.3, 1.0 - 1e-10, 19.806636767191637, 6.321825365384262
+        0.3, 1.0 - 2.0 ** -53.0, 33.16955361260487, 6.891516764485625
+        1.0, 2.0 ** -53.0, 1.1102230246251565e-16, 4.125542674679525e-15
+        1.0, 1e-10, 1.00000000005e-10, 2.344863526735879e-09
+        1.0, 0.5, 0.6931471805599453, 0.9680448304420445
+        1.0, 0.7, 1.203972804325936, 1.287558766746197
+        1.0, 1.0 - 1e-10, 23.02585084720009, 3.755522077194378
+        1.0, 1.0 - 2.0 ** -53.0, 36.7368005696771, 4.207511716120697
+        3.7, 2.0 ** -53.0, 0.00010212894965233925, 0.0002933290743043451
+        3.7, 1e-10, 0.0041578822516952834, 0.007783654615105816
+        3.7, 0.5, 3.372538013236415, 0.9982694959692231
+        3.7, 0.7, 4.4205281985240354, 1.141953492462282
+        3.7, 1.0 - 1e-10, 30.95362756405381, 2.511189435978622
+        3.7, 1.0 - 2.0 ** -53.0, 45.68715768312806, 2.841550930978117
+        50.0, 2.0 ** -53.0, 11.76162462608366, 0.4465217579069561
+        50.0, 1e-10, 17.19991195456241, 0.5613808831010666
+        50.0, 0.5, 49.66706461799423, 0.9999919830850547
+        50.0, 0.7, 53.45288032692255, 1.03721273132031
+        50.0, 1.0 - 1e-10, 108.85710142060235, 1.443661094859285
+        50.0, 1.0 - 2.0 ** -53.0, 131.81903785915443, 1.566878578276636
+        1000.0, 2.0 ** -53.0, 762.0705370261866, 0.8704315398406314
+        1000.0, 1e-10, 811.7987627175607, 0.8995184544656017
+        1000.0, 0.5, 999.6666864269652, 0.9999999802324887
+        1000.0, 0.7, 1016.3382513786677, 1.008293032154012
+        1000.0, 1.0 - 1e-10, 1214.499555866878, 1.100494328062881
+        1000.0, 1.0 - 2.0 ** -53.0, 1282.1590384247145, 1.129603182171416
+    ]
+
+[<Tests>]
+let gammaQuantiles =
+    testList
+        "quantiles of the gamma distribution"
+        [
+            testCase "in both tails, of small concentrations and large ones" (fun () ->
+                for a, u, quantile, slope in quantiles do
+                    let z = GammaQuantiles.Quantile(a, u)
+                    // A factor of z^a rounds as ln z does.
+                    let digits = 1e-14 * (1.0 + abs (log quantile))
+                    Expect.isLessThan (abs (z / quantile - 1.0)) digits $"quantile of {a} at {u}: {z}"
+                    let actual = GammaQuantiles.Slope(a, u, z)
+                    Expect.isLessThan (abs (actual / slope - 1.0)) (10.0 * digits) $"slope of {a} at {u}: {actual}")
+
+            testCase "far out the expansion takes over" (fun () ->
+                for u in [ 1e-10; 0.3; 0.5; 0.7; 1.0 - 1e-10 ] do
+                    let at a =
+                        let z = GammaQuantiles.Quantile(a, u)
+                        z, GammaQuantiles.Slope(a, u, z)
+
+                    let z, slope = at GammaQuantiles.Large
+                    let beyond, slopeBeyond = at (GammaQuantiles.Large + 1e-3)
+                    Expect.isLessThan (abs ((beyond - z) / slope - 1e-3)) 1e-5 $"quantiles at {u}"
+                    Expect.isLessThan (abs (slopeBeyond - slope)) 1e-10 $"slopes at {u}"
+
+                Expect.equal (GammaQuantiles.Quantile(infinity, 0.1)) infinity "the last"
+                Expect.equal (GammaQuantiles.Slope(infinity, 0.1, infinity)) 1.0 "its slope")
+
+            testCase "draws of every concentration have derivatives of every order" (fun () ->
+                let a = Tensor.From [| 0.01; 0.5; 2.0; 30.0; 2000.0; 3e6 |]
+
+                for seed in 1L .. 5L do
+                    let draw (x: Tensor) = (Key.OfSeed seed).Gamma(x).Sum()
+                    let slope = grad draw
+                    let bent (x: Tensor) = (slope x * a).Sum()
+                    let actual = (grad bent a).ToDoubles()
+                    let h = 1e-5
+
+                    let expected =
+                        ((slope (a * (1.0 + h)) - slope (a * (1.0 - h))) / (2.0 * h)).ToDoubles()
+
+                    Array.iter2
+                        (fun (e: float) (g: float) ->
+                            Expect.isLessThan (abs (e - g)) (1e-4 * (1e-3 + abs e)) $"{e} {g}")
+                        expected
+                        actual)
         ]

@@ -7,13 +7,22 @@ namespace Functional
     // Discrete Fourier transforms of real numbers along the last axis, in the precision of their type. Complex results are two tensors.
     public sealed partial class Tensor
     {
-        /// <summary>Xₖ = Σ xⱼ·e^(−2πijk/n) for k = 0 … ⌊n/2⌋ along the last axis of length n; the other half are conjugates.</summary>
-        public (Tensor Real, Tensor Imaginary) RealFft() => Ops.Fourier.RealFft.Apply(this) is [var real, var imaginary] ? (real, imaginary) : default;
+        /// <summary>Xₖ = Σ xⱼ·e^(−2πijk/n) for k = 0 … ⌊n/2⌋ along the last axis, cut or filled with zeros to the length n where one is given; the other half
+        /// are conjugates. Zeros may fill at most 2²⁷ elements, or four times as many as there were; more are refused.</summary>
+        public (Tensor Real, Tensor Imaginary) RealFft(int? n = null) =>
+            Ops.Fourier.RealFft.Apply(n is { } length ? Ops.Fourier.Fitted("rfft", this, length, length) : this) is [var real, var imaginary] ? (real, imaginary) : default;
 
-        /// <summary>The n real numbers whose transform is given: the inverse of <see cref="RealFft"/>. What cannot come from real numbers – imaginary parts
-        /// of the mean and, for an even n, of the last element – has no influence.</summary>
-        public static Tensor InverseRealFft(Tensor real, Tensor imaginary, int n)
+        /// <summary>The n real numbers whose transform is given: the inverse of <see cref="RealFft"/>. Without n an even number of them; with another n than the
+        /// transform's the higher frequencies are cut, or 0. What cannot come from real numbers – imaginary parts of the mean and, for an even n, of the last
+        /// element – has no influence.</summary>
+        public static Tensor InverseRealFft(Tensor real, Tensor imaginary, int? length = null)
         {
+            Elementwise.Alike("inverseRealFft", real, imaginary);
+            if (real.Rank == 0) throw Shape.Refuse("inverseRealFft", "the last axis must have elements", real.Shape.ToString(), "Reshape to a vector of 1 or more");
+            var n = length ?? 2 * (real.Shape[-1] - 1);
+            if (n < 1)
+                throw Shape.Refuse("inverseRealFft", "the length must be positive", length is null ? $"none and {real.Shape}" : $"{n}", "Give the length that was transformed");
+            (real, imaginary) = (Ops.Fourier.Fitted("inverseRealFft", real, n / 2 + 1, n), Ops.Fourier.Fitted("inverseRealFft", imaginary, n / 2 + 1, n));
             Ops.Fourier.Halves("inverseRealFft", [real, imaginary], n);
             // All but the mean and the highest frequency of an even n stand for two.
             var weights = new double[n / 2 + 1];
@@ -83,6 +92,24 @@ namespace Functional.Ops
                     return new(Adjoint(n), draw.Tensor(shape), draw.Tensor(shape)) { Attributes = $"n = {n}" };
                 },
             };
+        }
+
+        /// <summary>More than so many elements are not made of zeros.</summary>
+        private const long MostFilled = 1L << 27;
+
+        /// <summary>The last axis cut or filled with zeros to a number of elements, for transforms of length n.</summary>
+        internal static Tensor Fitted(string op, Tensor x, int elements, int n)
+        {
+            if (x.Rank == 0 || n < 1) throw Shape.Refuse(op, "the last axis must have elements", n < 1 ? $"n = {n}" : x.Shape.ToString(), "Give a length of 1 or more");
+            var length = x.Shape[-1];
+            if (elements <= length) return elements == length ? x : x.Slice(-1, 0, elements);
+            var rows = 1.0;
+            foreach (var size in x.Shape.Sizes[..^1]) rows *= size;
+            if (rows * elements > MostFilled && elements > 4.0 * length)
+                throw Shape.Refuse(op, $"zeros must not fill more than {MostFilled} elements, unless that is four times as many as there are", $"n = {n} and {x.Shape}", "Correct the length, or take fewer rows at a time");
+            var after = new int[x.Rank];
+            after[^1] = elements - length;
+            return x.Pad(new int[x.Rank], after);
         }
 
         /// <summary>Refuses what is not the half of a transform of n real numbers.</summary>
