@@ -76,6 +76,7 @@ internal static unsafe partial class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static V Tanh(V x)
     {
+        if (GoesByPieces<float>()) return TanhByPieces(x);
         var a = MinNative(Create(10f), Abs(x));
         var t = FusedMultiplyAdd(a, Create(2 * Log2EF), Create(MagicF));
         var n = t - Create(MagicF);

@@ -93,6 +93,7 @@ public static partial class Activations
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T>
         {
+            if (VectorMath.GoesByPieces<T>()) return VectorMath.GeluByPieces(x.As<T, float>()).As<float, T>();
             var c = Vector512.Max(x, Splat<T>(-GeluLimit));
             return c * Phi(c);
         }
@@ -104,6 +105,7 @@ public static partial class Activations
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T>
         {
+            if (VectorMath.GoesByPieces<T>()) return VectorMath.GeluSlopeByPieces(x.As<T, float>()).As<float, T>();
             var c = Limited(x, GeluLimit);
             return Fma(c * Splat<T>(InverseRoot2Pi), VectorMath.Exp(Splat<T>(-0.5) * c * c), Phi(c));
         }
