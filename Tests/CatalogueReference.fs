@@ -454,32 +454,6 @@ let private norm (a: Attributes) =
         | "inf" -> v |> Array.map abs |> Array.max
         | order -> sum (v |> Array.map (fun e -> abs e ** float order)) ** (1.0 / float order))
 
-let private groupNorm (a: Attributes) (x: Plain[]) =
-    let shape = x[0].Shape
-    let wide = shape[1] / a.Int "groups"
-
-    let members =
-        indices shape
-        |> Array.groupBy (fun index -> index[0], index[1] / wide)
-        |> Array.map (fun (group, places) -> group, places |> Array.map (at x[0]))
-        |> Map
-
-    [|
-        make shape (fun index ->
-            let values = members[(index[0], index[1] / wide)]
-            let mean = sum values / float values.Length
-
-            let variance =
-                sum (values |> Array.map (fun v -> (v - mean) ** 2.0)) / float values.Length
-
-            let y = (at x[0] index - mean) / sqrt (variance + 1e-5)
-
-            if x.Length > 1 then
-                y * x[1].Values[index[1]] + x[2].Values[index[1]]
-            else
-                y)
-    |]
-
 let private each f (a: Attributes) (x: Plain[]) =
     [|
         { x[0] with
@@ -513,7 +487,6 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "scatter", scatter
             "std", std
             "norm", norm
-            "groupNorm", groupNorm
             "lgamma", each (fun _ x -> log (SpecialFunctions.Gamma x))
             "polygamma", each polygamma
             "erfinv", each (fun _ -> erfinv)

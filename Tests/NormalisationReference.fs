@@ -93,5 +93,39 @@ let private channels (a: Attributes) (x: Plain[]) =
 
     [| y; statistic means; statistic variances |]
 
+let private groups (a: Attributes) (x: Plain[]) =
+    let shape = x[0].Shape
+    let count = a.Int "groups"
+    let wide = shape[1] / count
+    let gain, bias = parameter a x "gain", parameter a x "bias"
+
+    let statistics =
+        indices shape
+        |> Array.groupBy (fun index -> index[0], index[1] / wide)
+        |> Array.map (fun (group, places) ->
+            let values = places |> Array.map (at x[0])
+            let mean = meanOf values
+            let variance = meanOf (values |> Array.map (fun v -> (v - mean) ** 2.0))
+            group, (mean, 1.0 / sqrt (variance + a.Number "epsilon")))
+        |> Map
+
+    let statistic f =
+        make [| shape[0]; count |] (fun index -> f statistics[(index[0], index[1])])
+
+    [|
+        make shape (fun index ->
+            let c = index[1]
+            let mean, scale = statistics[(index[0], c / wide)]
+            (at x[0] index - mean) * scale * factor gain c + term bias c)
+        statistic snd
+        statistic fst
+    |]
+
 let all: Map<string, Attributes -> Plain[] -> Plain[]> =
-    Map [ "layerNorm", rows true; "rmsNorm", rows false; "batchNorm", channels ]
+    Map
+        [
+            "layerNorm", rows true
+            "rmsNorm", rows false
+            "batchNorm", channels
+            "groupNorm", groups
+        ]

@@ -31,16 +31,10 @@ namespace Functional
         /// (Wu &amp; He 2018, Group normalization).</summary>
         public Tensor GroupNorm(int groups, Tensor? gain = null, Tensor? bias = null, double epsilon = 1e-5)
         {
-            if (Rank < 2 || groups < 1 || Shape[1] % groups != 0)
-                throw Shape.Refuse("groupNorm", "the channels of [N, C, …] must divide into the groups", $"{Shape} and {groups} groups", "Correct the groups");
-            foreach (var parameter in (Tensor?[])[gain, bias])
-                if (parameter is not null && (parameter.Rank != 1 || parameter.Shape[0] != Shape[1]))
-                    throw Shape.Refuse("groupNorm", "gain and bias must have one value per channel", $"{parameter.Shape} for {Shape}", "Correct them");
-            if (Shape.Count == 0) return this;
-            var y = Normalisation.Centred(Reshape(Shape[0], groups, -1), 1, null, null, epsilon).Reshape(Shape.ToArray());
-            int[] perChannel = [-1, .. Enumerable.Repeat(1, Rank - 2)];
-            if (gain is not null) y *= gain.Reshape(perChannel);
-            return bias is null ? y : y + bias.Reshape(perChannel);
+            var inputs = new List<Tensor> { this };
+            if (gain is not null) inputs.Add(gain);
+            if (bias is not null) inputs.Add(bias);
+            return Normalisation.Groups(groups, gain is not null, bias is not null, epsilon).Apply([.. inputs])[0];
         }
 
         /// <summary>Every channel of every example of [N, C, …] on its own: <see cref="GroupNorm"/> with as many groups as channels
@@ -79,20 +73,9 @@ namespace Functional
 namespace Functional.Ops
 {
     /// <summary>Normalisation to mean 0 and variance 1. The statistics are outputs, too: the backward pass reads them, and a derivative of any order may.</summary>
-    public static unsafe class Normalisation
+    public static unsafe partial class Normalisation
     {
-        public static readonly Op GroupNorm = Composition.Of("groupNorm", static x => [x[0].GroupNorm(1)], static draw =>
-        {
-            var (groups, wide) = (draw.Int(1, 3), draw.Int(1, 2));
-            var shape = Shape.Of([draw.Int(1, 2), groups * wide, .. draw.Shape(1, 2)]);
-            var affine = draw.Chance();
-            // Two elements or more, well apart: of equal ones nothing is left but what epsilon makes of it.
-            var x = draw.Distinct(shape.Count == shape[0] * groups ? Shape.Of([.. shape, 2]) : shape, 0.2);
-            var parameters = affine ? new[] { draw.Tensor(Shape.Of(groups * wide)), draw.Tensor(Shape.Of(groups * wide)) } : [];
-            return new(Composition.Of("groupNorm", t => [t[0].GroupNorm(groups, t.Length > 1 ? t[1] : null, t.Length > 1 ? t[2] : null)], static d => GroupNorm!.Sample(d)),
-                [x, .. parameters])
-            { Attributes = $"groups = {groups}" };
-        });
+        public static readonly Op GroupNorm = Groups(1, gain: true, bias: true, 1e-5);
 
         public static readonly Op LayerNorm = Rows(centred: true, gain: true, bias: true, 1e-5);
 
@@ -158,7 +141,7 @@ namespace Functional.Ops
                 {
                     if (x[0].DType == DType.Float32) Backward<float>(x, y, g, dx, gainAt, biasAt);
                     else Backward<double>(x, y, g, dx, gainAt, biasAt);
-                    AddStatistics(x[0], y, g, dx[0], centred);
+                    AddStatistics(LayerNorm, x[0], y, g, dx[0], centred);
                 },
                 Sample = draw =>
                 {
@@ -314,16 +297,18 @@ namespace Functional.Ops
         internal static bool IsZero(Tensor g) =>
             g.Count == 0 || (Array.TrueForAll(g.Strides, s => s == 0) && g.View(Shape.Scalar, [], g.Offset).ToDouble() == 0);
 
-        private static void AddStatistics(Tensor x, Tensor[] y, Tensor[] g, Slot? slot, bool centred)
+        /// <summary>What comes back through r and the mean of <paramref name="rows"/>, the input as rows along its last axis.</summary>
+        private static void AddStatistics(Op op, Tensor rows, Tensor[] y, Tensor[] g, Slot? slot, bool centred)
         {
             if (slot is null) return;
-            double n = x.Shape[-1];
+            double n = rows.Shape[-1];
+            var shape = slot.Primal.Shape.ToArray();
             if (!IsZero(g[1]))
             {
                 var r = y[1].Unsqueeze(-1);
-                slot.Add(LayerNorm, (centred ? x - y[2].Unsqueeze(-1) : x) * (r * r * r * (g[1].Unsqueeze(-1) / -n)));
+                slot.Add(op, ((centred ? rows - y[2].Unsqueeze(-1) : rows) * (r * r * r * (g[1].Unsqueeze(-1) / -n))).Reshape(shape));
             }
-            if (centred && !IsZero(g[2])) slot.Add(LayerNorm, (g[2].Unsqueeze(-1) / n).ExpandTo(x.Shape));
+            if (centred && !IsZero(g[2])) slot.Add(op, (g[2].Unsqueeze(-1) / n).ExpandTo(rows.Shape).Reshape(shape));
         }
 
         private static void ForwardChannels<T>(Tensor[] input, int gainAt, int biasAt, int residualAt, double epsilon, bool relu, Tensor[] y)

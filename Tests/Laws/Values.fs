@@ -94,6 +94,9 @@ let private carriedByMean (sample: Drawn) (x: Tensor[]) (y: float[][]) j i =
     | "layerNorm" when j = 0 ->
         let row = i / x[0].Shape[-1]
         gain () * y[1].[row] * abs y[2].[row]
+    | "groupNorm" when j = 0 ->
+        let group = i / int (x[0].Count / max 1L y[1].LongLength)
+        gain () * y[1].[group] * abs y[2].[group]
     | "batchNorm" when j = 0 ->
         let size = int (x[0].Count / int64 x[0].Shape[0] / int64 x[0].Shape[1])
         let channel = i / size % x[0].Shape[1]
