@@ -113,8 +113,8 @@ let private products =
             127, 333, 109
         ]
 
-/// Too large for the caches: both operands are packed.
-let private packedProducts = productsOf [ 517, 523, 541 ]
+/// Too large for the caches: both operands are packed, the second time in two groups of columns and two slabs of k.
+let private packedProducts = productsOf [ 517, 523, 541; 117, 1101, 1050 ]
 
 /// Images of the widths that choose between ways of cutting them into tiles.
 let private convolutions =

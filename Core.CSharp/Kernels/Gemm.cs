@@ -26,6 +26,12 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     /// <summary>Rows of A that one job packs: with a slab of k they stay in L2.</summary>
     private const int BlockRows = 112;
 
+    /// <summary>Columns of B that are packed at once: with a slab of k they take 4 MB, an eighth of L3.</summary>
+    private const int GroupColumns = 1024;
+
+    // Rows of B after which a line must have come: as many as the third cache takes to answer while a tile's products run.
+    private const int KeepAhead = 32;
+
     private struct Problem
     {
         internal nint M, N, K;
@@ -59,7 +65,7 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         var work = (double)m * n * k;
         // Nothing to sum: only the epilogue is left.
         if (!MicroKernels<T>.Available || k == 0) RunPortable(problem);
-        else if (work > PackAbove && m > BlockRows / 2) RunPacked(problem);
+        else if (work > PackAbove && m > BlockRows / 2) RunGroups(problem);
         else RunDirect(problem, work);
     }
 
@@ -102,6 +108,7 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     {
         nint lanes = Emitter<T>.Lanes;
         var panels = new Panels(m1 - m0, MicroKernels<T>.MaxRows);
+        var block = new Block { A = p.A + m0 * p.ARow, Row = p.ARow, Step = p.AColumn, Panels = panels };
         var packed = p.BColumn != 1 && p.N > 1 ? (T*)Scratch.Get(2 * lanes * p.K * sizeof(T)) : null;
         var columns = new Panels((n1 - n0 + lanes - 1) / lanes, packed != null ? 2 : MicroKernels<T>.Widest(panels.Height(0)));
         var j = n0;
@@ -116,15 +123,16 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
                 Packing<T>.Pack(b, p.BColumn, p.BRow, width, p.K, packed, bStep);
                 b = packed;
             }
-            Column(p, m0, panels, j, width, p.A + m0 * p.ARow, packed: false, p.ARow, p.AColumn, b, bStep, p.K, first: true, last: true, packed == null && panels.Count > 1 && j + width < n1 ? b + width : null);
+            Column(p, m0, block, j, width, b, bStep, p.K, first: true, last: true, packed == null && panels.Count > 1 && j + width < n1 ? b + width : null);
             j += width;
         }
     }
 
-    /// <summary>One panel of columns: all its tiles from row m0 on. A packed block of A lies panel after panel and needs no strides.
-    /// Where <paramref name="next"/> is the next panel of B, with the strides of this one, its cache lines are asked for while this one is multiplied.</summary>
+    /// <summary>One panel of columns: all its tiles from row m0 on.
+    /// Where <paramref name="next"/> is the next panel of B, with the strides of this one, its cache lines are asked for while this one is multiplied.
+    /// Where <paramref name="keep"/> is not null, B's panel is packed there by the first tile, and read there by the others.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Column(in Problem p, nint m0, in Panels panels, nint j, int width, T* a, bool packed, nint aRow, nint aStep, T* b, nint bStep, nint k, bool first, bool last, T* next)
+    private static void Column(in Problem p, nint m0, in Block block, nint j, int width, T* b, nint bStep, nint k, bool first, bool last, T* next = null, T* keep = null)
     {
         var lanes = Emitter<T>.Lanes;
         var vectors = (width + lanes - 1) / lanes;
@@ -138,20 +146,38 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
             end.Bias = p.Epilogue.Bias + j;
         }
         if (last && p.Epilogue.Relu) end.Flags |= Tile.ApplyRelu;
+        var a = block.A;
         var c = p.C + m0 * p.CRow + j;
-        for (nint panel = 0; panel < panels.Count; panel++)
+        for (nint panel = 0; panel < block.Panels.Count; panel++)
         {
-            var r = panels.Height(panel);
-            var (row, step) = packed ? (1, r) : (aRow, aStep);
-            // A line for each step of k: the first panel of rows asks for the left half of the columns, the second for the right.
-            var ahead = next != null && panel < 2;
-            if (ahead)
+            var r = block.Panels.Height(panel);
+            var (row, step) = block.Packed ? (1, r) : (block.Row, block.Step);
+            MicroKernel kernel;
+            if (keep != null && panel == 0)
             {
-                end.Ahead = next + panel * lanes;
+                end.Keep = keep;
+                end.Ahead = b + KeepAhead * bStep;
                 end.AheadStep = bStep * sizeof(T);
+                kernel = MicroKernels<T>.Keeping(r, vectors, masked);
             }
-            MicroKernels<T>.Get(r, vectors, masked, ahead)(k, a, row * sizeof(T), step * sizeof(T), b, bStep * sizeof(T), c, p.CRow * sizeof(T), &end);
-            a += packed ? r * k : r * aRow;
+            else
+            {
+                // A line for each step of k: the first panel of rows asks for the left half of the columns, the second for the right.
+                var ahead = next != null && panel < 2;
+                if (ahead)
+                {
+                    end.Ahead = next + panel * lanes;
+                    end.AheadStep = bStep * sizeof(T);
+                }
+                kernel = MicroKernels<T>.Get(r, vectors, masked, ahead);
+            }
+            kernel(k, a, row * sizeof(T), step * sizeof(T), b, bStep * sizeof(T), c, p.CRow * sizeof(T), &end);
+            if (keep != null)
+            {
+                b = keep;
+                bStep = 2 * lanes;
+            }
+            a += block.Packed ? r * k : r * row;
             c += r * p.CRow;
         }
     }
@@ -191,11 +217,11 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         if (m == 0 || n == 0) return;
         nint tile = 2 * Emitter<T>.Lanes;
         var problem = new Problem { M = m, N = n, K = k, A = a, B = packed, C = c, ARow = aRow, AColumn = aColumn, BRow = tile, BColumn = 1, CRow = cRow, Accumulate = accumulate, Epilogue = epilogue };
-        var panels = new Panels(m, MicroKernels<T>.MaxRows);
+        var block = new Block { A = a, Row = aRow, Step = aColumn, Panels = new Panels(m, MicroKernels<T>.MaxRows) };
         for (nint j = 0; j < n; j += tile)
         {
             var width = (int)Math.Min(tile, n - j);
-            if (MicroKernels<T>.Available && k > 0) Column(problem, 0, panels, j, width, a, packed: false, aRow, aColumn, packed + j * depth, tile, k, first: true, last: true, null);
+            if (MicroKernels<T>.Available && k > 0) Column(problem, 0, block, j, width, packed + j * depth, tile, k, first: true, last: true);
             else
             {
                 var part = problem with { N = width, B = packed + j * depth, C = c + j };
@@ -205,11 +231,45 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         }
     }
 
-    // ---- large: slabs of k; B's slab packed together, then blocks of rows in parallel, each packing its own A ----
+    // ---- large: slabs of k; the first rows pack B's slab while they multiply by it, then blocks of rows in parallel, each packing its own A ----
 
-    private struct PackJob : IJob
+    /// <summary>Rows of A, packed where the micro-kernels read them best.</summary>
+    private struct Block
+    {
+        internal T* A;
+        internal nint Row, Step;
+        internal bool Packed;
+        internal Panels Panels;
+    }
+
+    /// <summary>Elements that <see cref="PackBlock"/> needs for so many rows.</summary>
+    private static nint BlockSize(nint rows, nint k) => rows * (k + Padding);
+
+    // A cache line: rows a multiple of 4 KB apart would share one set of the first cache, which holds fewer lines than a tile has rows.
+    private static nint Padding => 64 / sizeof(T);
+
+    /// <summary>Rows whose elements lie side by side are copied as they are; turning them takes three times as long. Others become panels.</summary>
+    private static Block PackBlock(in Problem p, nint m0, nint rows, nint from, nint k, T* target)
+    {
+        var source = p.A + m0 * p.ARow + from * p.AColumn;
+        var block = new Block { A = target, Panels = new Panels(rows, MicroKernels<T>.MaxRows) };
+        if (p.AColumn == 1)
+        {
+            (block.Row, block.Step) = (k + Padding, 1);
+            Packing<T>.Pack(source, 1, p.ARow, (int)k, rows, target, block.Row);
+        }
+        else
+        {
+            block.Packed = true;
+            Packing<T>.PackRows(source, p.ARow, p.AColumn, block.Panels, k, target);
+        }
+        return block;
+    }
+
+    private struct HeadJob : IJob
     {
         internal Problem Problem;
+        internal Block Head;
         internal T* Packed;
         internal nint From, K;
 
@@ -218,7 +278,15 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
             nint tile = 2 * Emitter<T>.Lanes;
             var j = panel * tile;
             var width = (int)Math.Min(tile, Problem.N - j);
-            Packing<T>.Pack(Problem.B + From * Problem.BRow + j * Problem.BColumn, Problem.BColumn, Problem.BRow, width, K, Packed + j * K, tile);
+            var b = Problem.B + From * Problem.BRow + j * Problem.BColumn;
+            var packed = Packed + j * K;
+            var (first, last) = (From == 0, From + K == Problem.K);
+            if (Problem.BColumn == 1) Column(Problem, 0, Head, j, width, b, Problem.BRow, K, first, last, keep: packed);
+            else
+            {
+                Packing<T>.Pack(b, Problem.BColumn, Problem.BRow, width, K, packed, tile);
+                Column(Problem, 0, Head, j, width, packed, tile, K, first, last);
+            }
         }
     }
 
@@ -226,43 +294,55 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     {
         internal Problem Problem;
         internal T* Packed;
-        internal nint From, K, Step;
+        internal nint Start, From, K, Step;
 
-        public void Run(int block)
+        public void Run(int chunk)
         {
-            var (m0, m1) = (block * Step, Math.Min(Problem.M, (block + 1) * Step));
-            var rows = m1 - m0;
-            var a = (T*)Scratch.Get(rows * K * sizeof(T));
-            var source = Problem.A + m0 * Problem.ARow + From * Problem.AColumn;
-            var panels = new Panels(rows, MicroKernels<T>.MaxRows);
-            Packing<T>.PackRows(source, Problem.ARow, Problem.AColumn, panels, K, a);
+            var m0 = Start + chunk * Step;
+            var rows = Math.Min(Problem.M - m0, Step);
+            var block = PackBlock(Problem, m0, rows, From, K, (T*)Scratch.Get(BlockSize(rows, K) * sizeof(T)));
             nint tile = 2 * Emitter<T>.Lanes;
             for (nint j = 0; j < Problem.N; j += tile)
-            {
-                var width = (int)Math.Min(tile, Problem.N - j);
-                Column(Problem, m0, panels, j, width, a, packed: true, 0, 0, Packed + j * K, tile, K, first: From == 0, last: From + K == Problem.K, j + tile < Problem.N ? Packed + (j + tile) * K : null);
-            }
+                Column(Problem, m0, block, j, (int)Math.Min(tile, Problem.N - j), Packed + j * K, tile, K, first: From == 0, last: From + K == Problem.K);
+        }
+    }
+
+    private static void RunGroups(in Problem p)
+    {
+        nint tile = 2 * Emitter<T>.Lanes;
+        var groups = new Panels((p.N + tile - 1) / tile, GroupColumns / tile);
+        nint j = 0;
+        for (nint group = 0; group < groups.Count; group++)
+        {
+            var part = p with { N = Math.Min(groups.Height(group) * tile, p.N - j), B = p.B + j * p.BColumn, C = p.C + j };
+            if (p.Epilogue.Bias != null) part.Epilogue.Bias += j;
+            RunPacked(part);
+            j += part.N;
         }
     }
 
     private static void RunPacked(in Problem p)
     {
         nint tile = 2 * Emitter<T>.Lanes;
-        var panels = (int)((p.N + tile - 1) / tile);
+        var columns = (int)((p.N + tile - 1) / tile);
         var slabs = (p.K + Slab - 1) / Slab;
         var depth = ((p.K + slabs - 1) / slabs + 15) / 16 * 16;
-        var blocks = (p.M + BlockRows - 1) / BlockRows;
+        // Two panels: the memory that packing B moves takes about as long as their products, and the two go on at once.
+        var head = Math.Min(p.M, 2 * MicroKernels<T>.MaxRows);
+        var blocks = (p.M - head + BlockRows - 1) / BlockRows;
         // As many blocks as threads can share evenly.
         blocks = (blocks + Workers.Count - 1) / Workers.Count * Workers.Count;
-        var step = (p.M + blocks - 1) / blocks;
-        var memory = SharedScratch.Rent(panels * tile * Math.Min(depth, p.K) * sizeof(T));
+        var step = (p.M - head + blocks - 1) / blocks;
+        var most = Math.Min(depth, p.K);
+        var memory = SharedScratch.Rent((columns * tile * most + BlockSize(head, most)) * sizeof(T));
+        var packed = (T*)memory.Pointer;
         for (nint from = 0; from < p.K; from += depth)
         {
             var k = Math.Min(depth, p.K - from);
-            var pack = new PackJob { Problem = p, Packed = (T*)memory.Pointer, From = from, K = k };
-            Workers.For(panels, ref pack);
-            var multiply = new BlockJob { Problem = p, Packed = (T*)memory.Pointer, From = from, K = k, Step = step };
-            Workers.For((int)((p.M + step - 1) / step), ref multiply);
+            var first = new HeadJob { Problem = p, Head = PackBlock(p, 0, head, from, k, packed + columns * tile * k), Packed = packed, From = from, K = k };
+            Workers.For(columns, ref first);
+            var rest = new BlockJob { Problem = p, Packed = packed, Start = head, From = from, K = k, Step = step };
+            Workers.For((int)((p.M - head + step - 1) / step), ref rest);
         }
         SharedScratch.Return(memory);
     }

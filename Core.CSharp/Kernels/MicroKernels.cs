@@ -35,6 +35,9 @@ internal unsafe struct Tile
 
     /// <summary>Bytes between those lines.</summary>
     internal nint AheadStep;
+
+    /// <summary>Where a kernel that keeps B writes what it reads, row after row, each as wide as the widest tile.</summary>
+    internal void* Keep;
 }
 
 /// <summary>C[rows, columns] (+)= A·B for one tile held in registers: A by two strides, B and C by rows; strides in bytes. When not accumulating, C is never read.
@@ -54,9 +57,9 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
     internal static readonly int MaxRows = Avx512F.IsSupported ? 14 : 6;
 
     // Where the rows of B come from, and how A lies.
-    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, StridedAhead = 5, Pixels = 6, EverySecondPixel = 7;
+    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, StridedAhead = 5, Pixels = 6, EverySecondPixel = 7, StridedKeeping = 8;
 
-    private const int Sources = 8, Widths = 24;
+    private const int Sources = 9, Widths = 24;
 
     private static readonly MicroKernel?[] Family = new MicroKernel?[(14 + 1) * Sources * Widths * 2];
 
@@ -67,6 +70,9 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
 
     /// <summary>The kernel of a matrix product; one that looks ahead asks for the memory that the next ones will read.</summary>
     internal static MicroKernel Get(int rows, int vectors, bool masked, bool ahead) => Get(rows, vectors, masked, ahead ? StridedAhead : Strided);
+
+    /// <summary>The kernel that packs B while it reads it: each row of B is kept, and the cache lines of a later one are asked for.</summary>
+    internal static MicroKernel Keeping(int rows, int vectors, bool masked) => Get(rows, vectors, masked, StridedKeeping);
 
     /// <summary>Vectors of a row of B that a product with so many rows takes at a time, its sums filling the registers. Few rows wait for B, and memory is
     /// fast where long pieces of it are read.</summary>
@@ -110,7 +116,7 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
     private static MicroKernel Emit(int rows, int vectors, bool masked, int source)
     {
         var pixels = source is Pixels or EverySecondPixel;
-        var gathered = source is not (Strided or StridedAhead) && !pixels;
+        var gathered = source is not (Strided or StridedAhead or StridedKeeping) && !pixels;
         var method = new DynamicMethod($"{(gathered ? $"gather{source}_" : pixels ? $"pixels{source - Pixels + 1}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
             [typeof(nint), typeof(void*), typeof(nint), typeof(nint), typeof(void*), typeof(nint), typeof(void*), typeof(nint), typeof(Tile*)],
             typeof(MicroKernels<T>).Module, skipVisibility: true);
@@ -251,20 +257,29 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
         void StridedProducts()
         {
             var (pointers, twice) = RowPointers();
-            var (ahead, aheadStep) = (e.NewPointer(), e.NewOffset());
-            if (source == StridedAhead)
+            var (ahead, aheadStep, keep) = (e.NewPointer(), e.NewOffset(), e.NewPointer());
+            if (source != Strided)
             {
                 Field(nameof(Tile.Ahead));
                 e.Set(ahead);
                 Field(nameof(Tile.AheadStep));
                 e.Set(aheadStep);
             }
+            if (source == StridedKeeping)
+            {
+                Field(nameof(Tile.Keep));
+                e.Set(keep);
+            }
             e.Loop(K, () =>
             {
-                if (source == StridedAhead)
+                if (source != Strided)
                 {
-                    e.Get(ahead);
-                    e.Prefetch();
+                    for (var v = 0; v < (source == StridedKeeping ? vectors : 1); v++)
+                    {
+                        e.Get(ahead);
+                        e.Plus(v * bytes);
+                        e.Prefetch();
+                    }
                     e.Get(ahead);
                     e.Get(aheadStep);
                     e.Add();
@@ -274,6 +289,17 @@ internal static unsafe class MicroKernels<T> where T : unmanaged
                 {
                     LoadB(v);
                     e.Set(row[v]);
+                    if (source != StridedKeeping) continue;
+                    e.Get(row[v]);
+                    e.Get(keep);
+                    e.Plus(v * bytes);
+                    e.Store();
+                }
+                if (source == StridedKeeping)
+                {
+                    e.Get(keep);
+                    e.Plus(2 * bytes);
+                    e.Set(keep);
                 }
                 for (var i = 0; i < rows; i++)
                 {
