@@ -26,11 +26,12 @@ let private inDouble (x: Tensor) =
         x
 
 /// Whether an output combines several elements of an input: its steps then round relative to the largest of them, and their
-/// order is the layout's.
-let private mixes (x: Tensor[]) (y: Tensor[]) =
-    Array.append (x |> Array.filter (fun t -> t.DType.IsFloat())) y
-    |> Array.pairwise
-    |> Array.exists (fun (a, b) -> a.Shape <> b.Shape)
+/// order is the layout's. An einsum's shapes may all be one square's though it sums.
+let private mixes (op: Op) (x: Tensor[]) (y: Tensor[]) =
+    op.Name = "einsum"
+    || Array.append (x |> Array.filter (fun t -> t.DType.IsFloat())) y
+       |> Array.pairwise
+       |> Array.exists (fun (a, b) -> a.Shape <> b.Shape)
 
 /// Operations with a step that rounds relative to the input though the output may be smaller: gelu in float32 takes
 /// x·½(1 + erf) for x below 0, too, as everybody does for the sake of speed; a factorisation's errors are relative to the matrix.
@@ -221,7 +222,7 @@ let private bounds (sample: Drawn) (x: Tensor[]) (draw: Draw) dtype =
         elif roundsBesideResults.Contains op.Name then
             float outputs[0].Shape[-1]
             * (Array.concat y |> Array.fold (fun m v -> max m (abs v)) 0.0)
-        elif mixes x outputs || roundsBesideInput.Contains op.Name then
+        elif mixes op x outputs || roundsBesideInput.Contains op.Name then
             // As many terms of that size meet in one output as there are more inputs than outputs.
             let fewest = outputs |> Array.map _.Count |> Array.min |> max 1L
             let most = exact |> Array.map _.Count |> Array.max
@@ -406,7 +407,7 @@ let viewsAreCopies =
                         copies |> Array.map (fun t -> let l = layouts t in l[min layout (l.Length - 1)])
 
                     let vy, vg = everything op views (sample.Draw 8UL)
-                    let same = if mixes copies y then agree else identical
+                    let same = if mixes op copies y then agree else identical
                     Array.iter2 (same "output") y vy
                     Array.iter2 (agree "cotangent") g vg
     }
