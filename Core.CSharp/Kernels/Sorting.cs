@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace Functional.Kernels;
 
@@ -89,19 +90,17 @@ internal static unsafe class Sorting
                 for (var i = 0; i < K; i++) (keys[i], places[i]) = (Key(x[i * Inner]), i);
                 // A heap whose root is the last of the chosen: what does not come before it is passed over.
                 for (var i = K / 2 - 1; i >= 0; i--) Sink(keys, places, i, K);
-                var last = x[places[0] * Inner];
-                for (nint i = K; i < N; i++)
-                {
-                    var value = x[i * Inner];
-                    // NaN is in no order with others, so it goes on to its key.
-                    if (Descending ? value <= last : value >= last) continue;
-                    var key = Key(value);
-                    // An equal one comes later, for it stands behind.
-                    if (key >= keys[0]) continue;
-                    (keys[0], places[0]) = (key, i);
-                    Sink(keys, places, 0, K);
-                    last = x[places[0] * Inner];
-                }
+                nint from = K;
+                if (Inner == 1)
+                    for (nint width = Vector512<T>.Count; from + width <= N; from += width)
+                    {
+                        // NaN is in no order with others, so it goes on to its key.
+                        var (values, last) = (Vector512.Load(x + from), Vector512.Create(x[places[0]]));
+                        var passed = Descending ? Vector512.LessThanOrEqual(values, last) : Vector512.GreaterThanOrEqual(values, last);
+                        for (var left = ~passed.ExtractMostSignificantBits() & (ulong)((1L << (int)width) - 1); left != 0; left &= left - 1)
+                            Offer(keys, places, x, from + BitOperations.TrailingZeroCount(left));
+                    }
+                for (; from < N; from++) Offer(keys, places, x, from);
                 Order(keys, places, K);
                 var to = line / Inner * K * Inner + line % Inner;
                 for (var i = 0; i < K; i++)
@@ -112,6 +111,16 @@ internal static unsafe class Sorting
             }
             ArrayPool<long>.Shared.Return(keys);
             ArrayPool<long>.Shared.Return(places);
+        }
+
+        /// <summary>Takes the i-th element in place of the heap's root, if it comes before that; an equal one comes later, for it stands behind.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly void Offer(long[] keys, long[] places, T* x, nint i)
+        {
+            var key = Key(x[i * Inner]);
+            if (key >= keys[0]) return;
+            (keys[0], places[0]) = (key, i);
+            Sink(keys, places, 0, K);
         }
 
         private readonly long Key(T value) => Descending ? ~Rank(value) : Rank(value);
