@@ -111,6 +111,8 @@ let private products =
             64, 10, 512
             10, 64, 300
             127, 333, 109
+            // rows enough for slabs of k
+            29, 33, 1100
         ]
 
 /// Too large for the caches: both operands are packed, the second time in two groups of columns and two slabs of k.

@@ -11,11 +11,14 @@ internal unsafe struct Epilogue<T> where T : unmanaged
 }
 
 /// <summary>General matrix products. Emitted micro-kernels do the arithmetic; what is here chooses blocks, packs what would be read with bad strides, and splits the work.
-/// Each element of C is summed in the order of k, in slabs that depend on k alone: neither the split nor the number of threads changes a bit.</summary>
+/// Each element of C is summed in the order of k, in slabs that depend on the shapes alone: neither the split nor the number of threads changes a bit.</summary>
 internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     // Slabs of 256 lose 10–17 % on large matrices: each slab reads and writes C again.
     private const int Slab = 1024;
+
+    // What several panels of rows read where it lies must find room in the second cache: rows a power of two long share few of its sets.
+    private const int DirectSlab = 512;
 
     // Up to about 512³ packing costs more than it saves.
     private const double PackAbove = 512.0 * 512 * 512;
@@ -103,8 +106,21 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         Workers.For((int)((size + step - 1) / step), ref job);
     }
 
+    /// <summary>Rows m0 … of columns n0 …, slab after slab of k.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Direct(in Problem p, nint m0, nint m1, nint n0, nint n1)
+    {
+        var slabs = p.M <= MicroKernels<T>.MaxRows ? 1 : (p.K + DirectSlab - 1) / DirectSlab;
+        for (nint slab = 0; slab < slabs; slab++)
+        {
+            var (from, to) = (p.K * slab / slabs, p.K * (slab + 1) / slabs);
+            var part = p with { A = p.A + from * p.AColumn, B = p.B + from * p.BRow, K = to - from };
+            Direct(part, m0, m1, n0, n1, first: slab == 0, last: slab == slabs - 1);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Direct(in Problem p, nint m0, nint m1, nint n0, nint n1, bool first, bool last)
     {
         nint lanes = Emitter<T>.Lanes;
         var panels = new Panels(m1 - m0, MicroKernels<T>.MaxRows);
@@ -123,13 +139,14 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
                 Packing<T>.Pack(b, p.BColumn, p.BRow, width, p.K, packed, bStep);
                 b = packed;
             }
-            Column(p, m0, block, j, width, b, bStep, p.K, first: true, last: true, packed == null && panels.Count > 1 && j + width < n1 ? b + width : null);
+            Column(p, m0, block, j, width, b, bStep, p.K, first, last, packed == null && panels.Count > 1 && j + width < n1 ? b + width : null);
             j += width;
         }
     }
 
     /// <summary>One panel of columns: all its tiles from row m0 on.
-    /// Where <paramref name="next"/> is the next panel of B, with the strides of this one, its cache lines are asked for while this one is multiplied.
+    /// Where <paramref name="next"/> is the next panel of B, with the strides of this one, its cache lines are asked for while this one is multiplied, and then those of
+    /// a transposed A's next rows.
     /// Where <paramref name="keep"/> is not null, B's panel is packed there by the first tile, and read there by the others.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Column(in Problem p, nint m0, in Block block, nint j, int width, T* b, nint bStep, nint k, bool first, bool last, T* next = null, T* keep = null)
@@ -168,6 +185,13 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
                 {
                     end.Ahead = next + panel * lanes;
                     end.AheadStep = bStep * sizeof(T);
+                }
+                else if (block is { Row: 1, Packed: false } && panel + 1 < block.Panels.Count)
+                {
+                    // Each step of k of a transposed A has another line; the next rows' last element lies in the one that these rows do not read.
+                    ahead = true;
+                    end.Ahead = a + r + block.Panels.Height(panel + 1) - 1;
+                    end.AheadStep = step * sizeof(T);
                 }
                 kernel = MicroKernels<T>.Get(r, vectors, masked, ahead);
             }
