@@ -305,23 +305,4 @@ internal static unsafe partial class VectorMath
         for (int i = 0; i < V.Count; i++) p[i] = Math.Pow(p[i], q[i]);
         return x;
     }
-
-    /// <summary>xʸ = e^(y·ln|x|) under the sign rules: a relative error of about |y·ln x|·2⁻⁵³, plenty for single precision.</summary>
-    [MethodImpl(MethodImplOptions.NoInlining | MethodImplOptions.AggressiveOptimization)]
-    private static V PowModerate(V x, V y)
-    {
-        var a = Abs(x);
-        var r = Exp(y * Log(a));
-        r = ConditionalSelect(Vector512.Equals(y, V.Zero) | Vector512.Equals(a, V.One), V.One, r);
-        var whole = Vector512.Equals(Truncate(y), y);
-        // a double beyond 2⁵³ is even, and so is infinity: halving and truncating tells
-        var half = y * Create(0.5);
-        var odd = AndNot(whole, Vector512.Equals(Truncate(half), half));
-        r ^= x & odd & Create(-0.0);
-        var invalid = LessThan(x, V.Zero) & AndNot(GreaterThan(x, Create(double.NegativeInfinity)), whole);
-        r = ConditionalSelect(invalid, Create(double.NaN), r);
-        // 1 and only 1 ignores a NaN exponent; y = 0 ignores a NaN base
-        var nan = AndNot(~Vector512.Equals(x, x), Vector512.Equals(y, V.Zero)) | AndNot(~Vector512.Equals(y, y), Vector512.Equals(x, V.One));
-        return ConditionalSelect(nan, Create(double.NaN), r);
-    }
 }

@@ -386,13 +386,4 @@ internal static unsafe partial class VectorMath
         var y = ErfcPositive(Abs(x));
         return ConditionalSelect(LessThan(x, V.Zero), Create(2f) - y, y);
     }
-
-    /// <summary>Both halves through double, whose logarithm and exponential leave only the last rounding.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static V Pow(V x, V y)
-    {
-        var (xl, xh) = Widen(x);
-        var (yl, yh) = Widen(y);
-        return Narrow(PowModerate(xl, yl), PowModerate(xh, yh));
-    }
 }
