@@ -107,6 +107,12 @@ let private products =
             for m in 1..9 do
                 for n in [ 47; 97; 193; 385; 401 ] do
                     m, n, 1 + (m * n) % 7
+            // Dot products of every tile, and results that are turned.
+            for n in 1..7 do
+                29, n, 90 + n
+                n, 29, 97 - n
+                131, n, 40
+                n, 131, 40
             3, 4, 0
             64, 10, 512
             10, 64, 300

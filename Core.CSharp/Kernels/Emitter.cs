@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Reflection.Emit;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
@@ -16,7 +17,11 @@ internal sealed class Emitter<T> where T : unmanaged
     internal static Type Vector => Is512 ? typeof(Vector512<T>) : typeof(Vector256<T>);
 
     /// <summary>Elements of one vector.</summary>
-    internal static int Lanes => Is512 ? Vector512<T>.Count : Vector256<T>.Count;
+    internal static int Lanes
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Is512 ? Vector512<T>.Count : Vector256<T>.Count;
+    }
 
     internal static int Size => typeof(T) == typeof(float) ? 4 : 8;
 

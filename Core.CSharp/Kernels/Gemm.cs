@@ -12,7 +12,7 @@ internal unsafe struct Epilogue<T> where T : unmanaged
 
 /// <summary>General matrix products. Emitted micro-kernels do the arithmetic; what is here chooses blocks, packs what would be read with bad strides, and splits the work.
 /// Each element of C is summed in the order of k, in slabs that depend on the shapes alone: neither the split nor the number of threads changes a bit.</summary>
-internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
+internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     // Slabs of 256 lose 10–17 % on large matrices: each slab reads and writes C again.
     private const int Slab = 1024;
@@ -39,9 +39,45 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     {
         internal nint M, N, K;
         internal T* A, B, C;
-        internal nint ARow, AColumn, BRow, BColumn, CRow;
+        internal nint ARow, AColumn, BRow, BColumn, CRow, CColumn;
         internal bool Accumulate;
         internal Epilogue<T> Epilogue;
+
+        /// <summary>Whether this is Cᵀ = Bᵀ·Aᵀ, with a bias for each of its rows.</summary>
+        internal bool IsTurned;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        internal Problem(nint m, nint n, nint k, T* a, nint aRow, nint aColumn, T* b, nint bRow, nint bColumn, T* c, nint cRow, bool accumulate, in Epilogue<T> epilogue)
+        {
+            (M, N, K) = (m, n, k);
+            A = a;
+            B = b;
+            C = c;
+            // Along an axis of length one any stride will do.
+            ARow = m == 1 ? 1 : aRow;
+            AColumn = k == 1 ? 1 : aColumn;
+            BRow = k == 1 ? 1 : bRow;
+            BColumn = n == 1 ? 1 : bColumn;
+            CRow = m == 1 ? 1 : cRow;
+            CColumn = 1;
+            Accumulate = accumulate;
+            Epilogue = epilogue;
+        }
+
+        internal readonly Problem Turned() => this with
+        {
+            M = N,
+            N = M,
+            A = B,
+            B = A,
+            ARow = BColumn,
+            AColumn = BRow,
+            BRow = AColumn,
+            BColumn = ARow,
+            CRow = CColumn,
+            CColumn = CRow,
+            IsTurned = !IsTurned,
+        };
     }
 
     /// <summary>C[m, n] (+)= A[m, k]·B[k, n], then the epilogue. Strides are in elements; C has unit column stride.
@@ -49,27 +85,19 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     internal static void Run(nint m, nint n, nint k, T* a, nint aRow, nint aColumn, T* b, nint bRow, nint bColumn, T* c, nint cRow, bool accumulate, in Epilogue<T> epilogue)
     {
         if (m == 0 || n == 0) return;
-        var problem = new Problem
-        {
-            M = m,
-            N = n,
-            K = k,
-            A = a,
-            B = b,
-            C = c,
-            ARow = aRow,
-            AColumn = aColumn,
-            BRow = bRow,
-            BColumn = bColumn,
-            CRow = cRow,
-            Accumulate = accumulate,
-            Epilogue = epilogue,
-        };
-        var work = (double)m * n * k;
+        var problem = new Problem(m, n, k, a, aRow, aColumn, b, bRow, bColumn, c, cRow, accumulate, epilogue);
+        Run(problem, Choose(problem));
+    }
+
+    private static void Run(in Problem p, Along along)
+    {
+        var work = (double)p.M * p.N * p.K;
         // Nothing to sum: only the epilogue is left.
-        if (!MicroKernels<T>.Available || k == 0) RunPortable(problem);
-        else if (work > PackAbove && m > BlockRows / 2) RunGroups(problem);
-        else RunDirect(problem, work);
+        if (!MicroKernels<T>.Available || p.K == 0) RunPortable(p);
+        else if (work > PackAbove && p.M > BlockRows / 2 && p.N > 2 * Emitter<T>.Lanes) RunGroups(p);
+        else if (along == Along.K) RunDots(p, work);
+        else if (along == Along.Rows) RunDirect(p.Turned(), work);
+        else RunDirect(p, work);
     }
 
     // ---- small and middling: read A and B where they are; only a transposed B is packed, panel by panel ----
@@ -110,7 +138,14 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Direct(in Problem p, nint m0, nint m1, nint n0, nint n1)
     {
-        var slabs = p.M <= MicroKernels<T>.MaxRows ? 1 : (p.K + DirectSlab - 1) / DirectSlab;
+        // A packed panel lies in a row.
+        var most = p.BColumn == 1 ? DirectSlab : Slab;
+        var slabs = p.M <= MicroKernels<T>.MaxRows ? 1 : (p.K + most - 1) / most;
+        if (slabs == 1)
+        {
+            Direct(p, m0, m1, n0, n1, first: true, last: true);
+            return;
+        }
         for (nint slab = 0; slab < slabs; slab++)
         {
             var (from, to) = (p.K * slab / slabs, p.K * (slab + 1) / slabs);
@@ -125,21 +160,29 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         nint lanes = Emitter<T>.Lanes;
         var panels = new Panels(m1 - m0, MicroKernels<T>.MaxRows);
         var block = new Block { A = p.A + m0 * p.ARow, Row = p.ARow, Step = p.AColumn, Panels = panels };
-        var packed = p.BColumn != 1 && p.N > 1 ? (T*)Scratch.Get(2 * lanes * p.K * sizeof(T)) : null;
-        var columns = new Panels((n1 - n0 + lanes - 1) / lanes, packed != null ? 2 : MicroKernels<T>.Widest(panels.Height(0)));
+        var packs = p.BColumn != 1;
+        // The kernels add a bias to columns.
+        var turns = p.CColumn != 1 || (p.IsTurned && p.Epilogue.Bias != null);
+        var columns = new Panels((n1 - n0 + lanes - 1) / lanes, packs ? 2 : MicroKernels<T>.Widest(panels.Height(0)));
+        var packed = packs ? 2 * lanes * p.K : 0;
+        var scratch = packs || turns ? (T*)Scratch.Get((packed + (turns ? 2 * BlockRows * lanes : 0)) * sizeof(T)) : null;
         var j = n0;
         for (nint column = 0; column < columns.Count; column++)
         {
             var width = (int)Math.Min(columns.Height(column) * lanes, n1 - j);
             var b = p.B + j * p.BColumn;
             var bStep = p.BRow;
-            if (packed != null)
+            if (packs)
             {
                 bStep = columns.Height(column) * lanes;
-                Packing<T>.Pack(b, p.BColumn, p.BRow, width, p.K, packed, bStep);
-                b = packed;
+                Packing<T>.Pack(b, p.BColumn, p.BRow, width, p.K, scratch, bStep);
+                b = scratch;
             }
-            Column(p, m0, block, j, width, b, bStep, p.K, first, last, packed == null && panels.Count > 1 && j + width < n1 ? b + width : null);
+            var next = !packs && panels.Count > 1 && j + width < n1 ? b + width : null;
+            if (turns)
+                for (var m = m0; m < m1; m += BlockRows)
+                    TurnedBlock(p, m, Math.Min(m1 - m, BlockRows), j, width, b, bStep, scratch + packed, columns.Height(0) * lanes, first, last, m + BlockRows < m1 ? null : next);
+            else Column(p, m0, block, j, width, b, bStep, p.K, first, last, next);
             j += width;
         }
     }
@@ -206,14 +249,6 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
         }
     }
 
-    /// <summary>C[m, n] (+)= A[m, k]·B[k, n] on the calling thread alone, both read where they are; B has unit column stride.</summary>
-    internal static void RunHere(nint m, nint n, nint k, T* a, nint aRow, nint aColumn, T* b, nint bRow, T* c, nint cRow, bool accumulate)
-    {
-        var problem = new Problem { M = m, N = n, K = k, A = a, B = b, C = c, ARow = aRow, AColumn = aColumn, BRow = bRow, BColumn = 1, CRow = cRow, Accumulate = accumulate };
-        if (MicroKernels<T>.Available && k > 0) Direct(problem, 0, m, 0, n);
-        else RunPortable(problem);
-    }
-
     // ---- the same B many times: packed once, by whom it is used from several threads ----
 
     /// <summary>Elements that <see cref="Pack"/> needs.</summary>
@@ -240,7 +275,7 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     {
         if (m == 0 || n == 0) return;
         nint tile = 2 * Emitter<T>.Lanes;
-        var problem = new Problem { M = m, N = n, K = k, A = a, B = packed, C = c, ARow = aRow, AColumn = aColumn, BRow = tile, BColumn = 1, CRow = cRow, Accumulate = accumulate, Epilogue = epilogue };
+        var problem = new Problem(m, n, k, a, aRow, aColumn, packed, tile, 1, c, cRow, accumulate, epilogue);
         var block = new Block { A = a, Row = aRow, Step = aColumn, Panels = new Panels(m, MicroKernels<T>.MaxRows) };
         for (nint j = 0; j < n; j += tile)
         {
@@ -376,25 +411,26 @@ internal static unsafe class Gemm<T> where T : unmanaged, IBinaryFloatingPointIe
     private struct BatchJob : IJob
     {
         internal Problem Problem;
+        internal Along Along;
         internal nint* AOffsets, BOffsets, COffsets;
 
-        public void Run(int index) => Run(Problem.A + AOffsets[index], Problem.B + BOffsets[index], Problem.C + COffsets[index]);
-
-        internal readonly void Run(T* a, T* b, T* c) =>
-            Gemm<T>.Run(Problem.M, Problem.N, Problem.K, a, Problem.ARow, Problem.AColumn, b, Problem.BRow, Problem.BColumn, c, Problem.CRow, Problem.Accumulate, Problem.Epilogue);
+        public readonly void Run(int index)
+        {
+            var problem = Problem;
+            problem.A += AOffsets[index];
+            problem.B += BOffsets[index];
+            problem.C += COffsets[index];
+            Gemm<T>.Run(problem, Along);
+        }
     }
 
     /// <summary>The same product for each matrix of a batch, whose offsets in elements may repeat: a broadcast operand is not copied.</summary>
     internal static void RunBatch(int batch, nint* aOffsets, nint* bOffsets, nint* cOffsets, nint m, nint n, nint k,
         T* a, nint aRow, nint aColumn, T* b, nint bRow, nint bColumn, T* c, nint cRow, bool accumulate)
     {
-        var job = new BatchJob
-        {
-            Problem = new Problem { M = m, N = n, K = k, A = a, B = b, C = c, ARow = aRow, AColumn = aColumn, BRow = bRow, BColumn = bColumn, CRow = cRow, Accumulate = accumulate },
-            AOffsets = aOffsets,
-            BOffsets = bOffsets,
-            COffsets = cOffsets,
-        };
+        if (m == 0 || n == 0) return;
+        var problem = new Problem(m, n, k, a, aRow, aColumn, b, bRow, bColumn, c, cRow, accumulate, default);
+        var job = new BatchJob { Problem = problem, Along = Choose(problem), AOffsets = aOffsets, BOffsets = bOffsets, COffsets = cOffsets };
         // Large matrices share the threads one after the other, small ones side by side.
         if ((double)m * n * k > 1e6 || batch == 1)
             for (var i = 0; i < batch; i++) job.Run(i);

@@ -44,6 +44,12 @@ internal static unsafe class Transposition
             for (nint r = 0; r < rows; r++) y[r * strideY + c] = x[c * strideX + r];
     }
 
+    /// <summary><see cref="Strip{T}"/> for any number of rows.</summary>
+    internal static void Strips<T>(nint rows, nint columns, T* x, nint strideX, T* y, nint strideY) where T : unmanaged
+    {
+        for (nint r = 0; r < rows; r += Tile) Strip(Math.Min(Tile, rows - r), columns, x + r, strideX, y + r * strideY, strideY);
+    }
+
     /// <summary>Rows and columns of a block: a quarter of a megabyte, read and written a kilobyte at a stretch.</summary>
     private const int Side = 256;
 
@@ -193,10 +199,18 @@ internal static unsafe class Transposition
         var ab1 = Interleave(a, b, true);
         var cd0 = Interleave(c, d, false);
         var cd1 = Interleave(c, d, true);
-        Vector128.Create(ab0.GetLower(), cd0.GetLower()).Store(y);
-        Vector128.Create(ab0.GetUpper(), cd0.GetUpper()).Store(y + strideY);
-        Vector128.Create(ab1.GetLower(), cd1.GetLower()).Store(y + 2 * strideY);
-        Vector128.Create(ab1.GetUpper(), cd1.GetUpper()).Store(y + 3 * strideY);
+        Halves(ab0, cd0, false).Store(y);
+        Halves(ab0, cd0, true).Store(y + strideY);
+        Halves(ab1, cd1, false).Store(y + 2 * strideY);
+        Halves(ab1, cd1, true).Store(y + 3 * strideY);
+    }
+
+    /// <summary>The lower or the upper halves side by side; without an instruction of their own they would go through memory.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> Halves(Vector128<float> a, Vector128<float> b, bool high)
+    {
+        if (Sse.IsSupported) return high ? Sse.MoveHighToLow(b, a) : Sse.MoveLowToHigh(a, b);
+        return high ? Vector128.Create(a.GetUpper(), b.GetUpper()) : Vector128.Create(a.GetLower(), b.GetLower());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

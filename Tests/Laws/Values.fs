@@ -109,8 +109,25 @@ let private carriedByMean (sample: Drawn) (x: Tensor[]) (y: float[][]) j i =
 let private dividesByDeviation =
     set [ "batchNorm"; "layerNorm"; "rmsNorm"; "groupNorm" ]
 
-let private amplification (op: Op) =
-    if dividesByDeviation.Contains op.Name then 3.0 else 1.0
+/// How much more than others the two ways to a derivative may differ.
+let private amplification (sample: Drawn) (x: Tensor[]) =
+    if dividesByDeviation.Contains sample.Op.Name then
+        3.0
+    elif sample.Op.Name = "attention" then
+        // One way computes the scores again, in whatever order their n products are added up: n·u·Σ|products| at most in an exponent (Higham, 2002), and
+        // as much of the weights. What others may differ by is 34 u, and more in double precision.
+        let features = float x[0].Shape[-1]
+
+        let scale =
+            Attributes(sample.Attributes).Maybe "scale"
+            |> Option.defaultValue (1.0 / sqrt (max 1.0 features))
+
+        let sizes =
+            x[0].Cast(DType.Float64).Abs().Matmul(x[1].Cast(DType.Float64).Abs().Transpose(-1, -2)).ToDoubles()
+
+        max 1.0 (features * abs scale * Array.fold max 0.0 sizes / 34.0)
+    else
+        1.0
 
 /// Operations that add one after the other into the same place: n terms round by (n − 1)·u·Σ|x| at most (Higham, 2002).
 let private addsInTurn =
@@ -514,7 +531,7 @@ let lengthsDoNotMatter =
                                     // A parameter's cotangent is a sum over all that it took part in.
                                     let terms =
                                         float (x |> Array.map _.Count |> Array.max) / float expected.Count
-                                        * amplification sample.Op ** 2.0
+                                        * amplification sample x ** 2.0
 
                                     agreeInSum terms $"fused vjp of input {i} at length {length}" expected actual
     }
