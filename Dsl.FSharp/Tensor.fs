@@ -89,9 +89,13 @@ module Tensor =
     let floor (x: Tensor) = x.Floor()
     let ceil (x: Tensor) = x.Ceil()
     let round (x: Tensor) = x.Round()
+    let trunc (x: Tensor) = x.Trunc()
     let exp (x: Tensor) = x.Exp()
     let expm1 (x: Tensor) = x.Expm1()
+    let exp2 (x: Tensor) = x.Exp2()
     let log (x: Tensor) = x.Log()
+    let log2 (x: Tensor) = x.Log2()
+    let log10 (x: Tensor) = x.Log10()
     let log1p (x: Tensor) = x.Log1p()
     let sqrt (x: Tensor) = x.Sqrt()
     let rsqrt (x: Tensor) = x.Rsqrt()
@@ -107,12 +111,32 @@ module Tensor =
     let sinh (x: Tensor) = x.Sinh()
     let cosh (x: Tensor) = x.Cosh()
     let tanh (x: Tensor) = x.Tanh()
+    let asinh (x: Tensor) = x.Asinh()
+    let acosh (x: Tensor) = x.Acosh()
+    let atanh (x: Tensor) = x.Atanh()
+
+    /// The angle of the points (x, y), where x comes first: `y |> Tensor.atan2 x`.
+    let atan2 (x: Tensor) (y: Tensor) = y.Atan2 x
+
+    /// √(x² + y²)
+    let hypot (y: Tensor) (x: Tensor) = x.Hypot y
+
+    /// ln(eˣ + eʸ)
+    let logAddExp (y: Tensor) (x: Tensor) = x.LogAddExp y
     let erf (x: Tensor) = x.Erf()
     let erfc (x: Tensor) = x.Erfc()
     let sigmoid (x: Tensor) = x.Sigmoid()
+    let logSigmoid (x: Tensor) = x.LogSigmoid()
     let softplus (x: Tensor) = x.Softplus()
+    let softsign (x: Tensor) = x.Softsign()
     let relu (x: Tensor) = x.Relu()
     let leakyRelu (slope: float) (x: Tensor) = x.LeakyRelu slope
+    /// x where x > 0, else slope·x, for slopes that are learned and broadcast.
+    let prelu (slope: Tensor) (x: Tensor) = x.PRelu slope
+
+    /// a·σ(b) of the two halves of an axis.
+    let glu (axis: int) (x: Tensor) = x.Glu axis
+
     let elu (alpha: float) (x: Tensor) = x.Elu alpha
     let selu (x: Tensor) = x.Selu()
     let gelu (x: Tensor) = x.Gelu()
@@ -121,6 +145,9 @@ module Tensor =
     let hardSwish (x: Tensor) = x.HardSwish()
     let maximum (y: Tensor) (x: Tensor) = x.Maximum y
     let minimum (y: Tensor) (x: Tensor) = x.Minimum y
+
+    /// x + weight·(y − x)
+    let lerp (weight: float) (y: Tensor) (x: Tensor) = x.Lerp(y, weight)
 
     /// Between low and high.
     let clamp (low: float) (high: float) (x: Tensor) = x.Clamp(low, high)
@@ -137,6 +164,16 @@ module Tensor =
     let lessEqual (y: Tensor) (x: Tensor) = x.LessEqual y
     let greater (y: Tensor) (x: Tensor) = x.Greater y
     let greaterEqual (y: Tensor) (x: Tensor) = x.GreaterEqual y
+    let isNaN (x: Tensor) = x.IsNaN()
+    let isInfinite (x: Tensor) = x.IsInfinite()
+    let isFinite (x: Tensor) = x.IsFinite()
+
+    /// 0 for NaN, the largest numbers of the dtype for the infinities.
+    let nanToNumber (x: Tensor) = x.NaNToNumber()
+
+    /// Whether every |x − y| is at most 1e-8 + 1e-5·|y|.
+    let allClose (y: Tensor) (x: Tensor) = x.AllClose y
+
     let logicalAnd (y: Tensor) (x: Tensor) = x.And y
     let logicalOr (y: Tensor) (x: Tensor) = x.Or y
     let logicalXor (y: Tensor) (x: Tensor) = x.Xor y
@@ -231,6 +268,13 @@ module Tensor =
 
     /// [N; h; T; d] as [N; T; h·d].
     let mergeHeads (x: Tensor) = x.MergeHeads()
+
+    /// Sums of products over the named axes of a and of b: `a |> Tensor.tensorDot [ 1 ] b [ 0 ]` is their product.
+    let tensorDot (axes: int list) (b: Tensor) (others: int list) (a: Tensor) =
+        a.TensorDot(b, Array.ofList axes, Array.ofList others)
+
+    /// n factors of a square matrix; of its inverse for negative n.
+    let matrixPower (n: int) (x: Tensor) = x.MatrixPower n
 
     /// A⁻¹ of square matrices.
     let inverse (x: Tensor) = x.Inverse()

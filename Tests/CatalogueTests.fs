@@ -188,6 +188,110 @@ let shapes =
                     [| 3909821048582988049L |]
                     "every digit of 64 bits")
 
+            testCase "what others' catalogues have is composed of what is here" (fun () ->
+                let of64 (values: float list) = Tensor.From(Array.ofList values)
+                let x = of64 [ -2.5; -0.5; 0.0; 1.0; 3.0 ]
+
+                let close name (expected: float list) (actual: Tensor) =
+                    Expect.isTrue (actual.AllClose(of64 expected, 1e-12, 1e-12)) $"{name}: {actual}"
+
+                close "exp2" [ 0.125; 2.0; 8.0 ] ((of64 [ -3.0; 1.0; 3.0 ]).Exp2())
+                close "log2" [ -1.0; 3.0 ] ((of64 [ 0.5; 8.0 ]).Log2())
+                close "log10" [ -1.0; 3.0 ] ((of64 [ 0.1; 1000.0 ]).Log10())
+                close "trunc" [ -2.0; 0.0; 0.0; 1.0; 3.0 ] (x.Trunc())
+                close "lerp" [ 2.5; 5.0 ] ((of64 [ 2.0; 4.0 ]).Lerp(of64 [ 4.0; 8.0 ], 0.25))
+                close "prelu" [ -0.25; -0.05; 0.0; 1.0; 3.0 ] (x.PRelu(of64 [ 0.1 ]))
+                close "softsign" [ -2.5 / 3.5; -1.0 / 3.0; 0.0; 0.5; 0.75 ] (x.Softsign())
+                close "logSigmoid" [ -log 2.0; -800.0; 0.0 ] ((of64 [ 0.0; -800.0; 800.0 ]).LogSigmoid())
+                close "glu" [ 0.5; 2.0 ] ((of64 [ 1.0; 4.0; 0.0; 0.0 ]).Glu())
+                close "repeatEach" [ 1.0; 1.0; 2.0; 2.0 ] ((of64 [ 1.0; 2.0 ]).RepeatEach(2, 0))
+                let m = Tensor.From([| 1.0; 1.0; 0.0; 2.0 |], [| 2; 2 |])
+                Expect.isTrue (m.MatrixPower(3).AllClose(m.Matmul(m).Matmul m)) "cube"
+                Expect.isTrue (m.MatrixPower(-2).AllClose(m.Matmul(m).Inverse())) "inverse of the square"
+                Expect.isTrue (m.MatrixPower(0).AllClose(Tensor.Eye(2, DType.Float64))) "no factor"
+                let a = (Key.OfSeed 1L).Normal(Shape.Of [ 2; 3; 4 ])
+                let b = (Key.OfSeed 2L).Normal(Shape.Of [ 4; 5; 3 ])
+
+                Expect.isTrue
+                    (a.TensorDot(b, [| 1; 2 |], [| 2; 0 |]).AllClose(Tensor.Einsum("ijk,klj->il", a, b), 1e-5, 1e-6))
+                    "tensorDot"
+
+                let odd = of64 [ nan; infinity; -infinity; 1.0 ]
+                Expect.equal (odd.IsNaN().ToDoubles()) [| 1.0; 0.0; 0.0; 0.0 |] "NaN"
+                Expect.equal (odd.IsInfinite().ToDoubles()) [| 0.0; 1.0; 1.0; 0.0 |] "infinite"
+                Expect.equal (odd.IsFinite().ToDoubles()) [| 0.0; 0.0; 0.0; 1.0 |] "finite"
+                Expect.equal (odd.NaNToNumber(7.0, 8.0, 9.0).ToDoubles()) [| 7.0; 8.0; 9.0; 1.0 |] "numbers"
+                Expect.isFalse (odd.AllClose odd) "NaN is close to nothing"
+
+                Expect.isTrue
+                    (of64 [ infinity; 1.0 ] |> Tensor.allClose (of64 [ infinity; 1.0 + 1e-9 ]))
+                    "equal infinities"
+
+                Expect.isFalse (of64 [ 1.0 ] |> Tensor.allClose (of64 [ infinity ])) "one infinity")
+
+            testCase "inverse hyperbolic functions and angles at the edges" (fun () ->
+                for dtype, digits in [ DType.Float32, 3e-7; DType.Float64, 1e-15 ] do
+                    let largest =
+                        if dtype = DType.Float32 then
+                            float Single.MaxValue
+                        else
+                            Double.MaxValue
+
+                    // Below it digits run out.
+                    let normal = if dtype = DType.Float32 then 1.2e-38 else 2.3e-308
+
+                    let values =
+                        [
+                            0.0
+                            1e-30
+                            1e-8
+                            0.001
+                            0.5
+                            0.999
+                            1.0
+                            1.001
+                            2.0
+                            1e5
+                            4e9
+                            5e9
+                            1e19
+                            1e30
+                            largest
+                            infinity
+                        ]
+
+                    let both = values @ List.map (~-) values @ [ nan ]
+                    let points = (Tensor.From(Array.ofList both)).Cast dtype
+
+                    let check name (f: Tensor -> Tensor) (g: float -> float) =
+                        for v, got in Array.zip (points.ToDoubles()) ((f points).ToDoubles()) do
+                            let expected = g v
+
+                            let right =
+                                if Double.IsNaN expected then
+                                    Double.IsNaN got
+                                elif Double.IsInfinity expected || expected = 0.0 then
+                                    got = expected
+                                else
+                                    abs (got - expected) <= digits * max normal (abs expected)
+
+                            Expect.isTrue right $"{name} {dtype} of {v}: {got}, not {expected}"
+
+                    check "asinh" _.Asinh() Math.Asinh
+                    check "acosh" _.Acosh() Math.Acosh
+                    check "atanh" _.Atanh() Math.Atanh
+
+                    for y in points.ToDoubles() do
+                        check $"atan2 {y}" (fun x -> (Tensor.Full(x.Shape, y, dtype)).Atan2 x) (fun x -> atan2 y x)
+
+                    check "hypot" (fun x -> x.Hypot x) (fun x ->
+                        if abs x > largest / 1.4 then infinity else abs x * sqrt 2.0)
+
+                    let same = (Tensor.From [| -infinity; infinity; 1e30; nan |]).Cast dtype
+                    let sums = (same.LogAddExp same).ToDoubles()
+                    Expect.equal sums[..2] (same.ToDoubles()[..2]) "logaddexp"
+                    Expect.isTrue (Double.IsNaN sums[3]) "NaN")
+
             testCase "values at the edges" (fun () ->
                 let at (f: Tensor -> Tensor) x =
                     (f (Tensor.From [| x |])).ToDoubles()[0]

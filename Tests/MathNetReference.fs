@@ -9,6 +9,13 @@ open MathNet.Numerics.Statistics
 
 let private count shape = Array.fold (*) 1 shape
 
+let private two f (_: Attributes) (x: Plain[]) =
+    [|
+        { x[0] with
+            Values = Array.map2 f x[0].Values x[1].Values
+        }
+    |]
+
 let private one f (_: Attributes) (x: Plain[]) =
     [|
         { x[0] with
@@ -75,6 +82,7 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "cos", one Trig.Cos
             "tan", one Trig.Tan
             "cosh", one Trig.Cosh
+            "hypot", two (fun x y -> SpecialFunctions.Hypotenuse(x, y))
             // Its sinh and tanh are left out: they subtract exponentials, which loses digits near 0.
             "mean", statistic "mean" (fun _ v -> ArrayStatistics.Mean v)
             "max", statistic "max" (fun _ v -> ArrayStatistics.Maximum v)

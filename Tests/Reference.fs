@@ -549,6 +549,12 @@ let all: Map<string, Attributes -> Plain[] -> Plain[]> =
             "sinh", one sinh
             "cosh", one cosh
             "tanh", one tanh
+            "asinh", one Math.Asinh
+            "acosh", one Math.Acosh
+            "atanh", one Math.Atanh
+            "atan2", two atan2
+            "hypot", two (fun x y -> sqrt (x * x + y * y))
+            "logaddexp", two (fun x y -> log (exp x + exp y))
             "sigmoid", one sigmoid
             "relu", one (max 0.0)
             "leakyRelu", oneWith (fun a x -> if x > 0.0 then x else a.Number "slope" * x)

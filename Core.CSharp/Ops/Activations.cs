@@ -29,6 +29,23 @@ namespace Functional
         /// <summary>x·min(max(x + 3, 0), 6)/6</summary>
         public Tensor HardSwish() => Activations.HardSwish.Call(this);
 
+        /// <summary>x where x > 0, else slope·x, for slopes that are learned and broadcast (He et al., 2015)</summary>
+        public Tensor PRelu(Tensor slope) => Relu() - slope * (-this).Relu();
+
+        /// <summary>x/(1 + |x|)</summary>
+        public Tensor Softsign() => this / (1 + Abs());
+
+        /// <summary>ln σ(x), accurate in both tails</summary>
+        public Tensor LogSigmoid() => -(-this).Softplus();
+
+        /// <summary>a·σ(b) of the two halves of an axis (Dauphin et al., 2017)</summary>
+        public Tensor Glu(int axis = -1)
+        {
+            var n = Shape[Shape.Axis("glu", axis)];
+            if (n % 2 != 0) throw Shape.Refuse("glu", "the axis must have two halves", $"{n} along axis {axis} of {Shape}", "Make its size even");
+            return Slice(axis, 0, n / 2) * Slice(axis, n / 2).Sigmoid();
+        }
+
         /// <summary>σ(x) = 1/(1 + e⁻ˣ)</summary>
         public Tensor Sigmoid() => Activations.Sigmoid.Call(this);
 

@@ -74,6 +74,12 @@ namespace Functional
         /// <summary>The remainder with the divisor's sign: x − y·⌊x / y⌋.</summary>
         public Tensor Mod(Tensor y) => this % y;
 
+        /// <summary>x + w·(y − x): x where the weight is 0, y where it is 1.</summary>
+        public Tensor Lerp(Tensor y, Tensor weight) => this + weight * (y - this);
+
+        /// <summary>x + w·(y − x): x for a weight of 0, y for 1.</summary>
+        public Tensor Lerp(Tensor y, double weight) => this + weight * (y - this);
+
         /// <summary>x to the power y; of integers what is left of a fraction by cutting it towards zero, and 0 for negative powers of 0. Where x is 0 the derivative
         /// by y is 0 for y ≥ 0, and where y is 0 that by x is 0.</summary>
         public Tensor Pow(Tensor y) => Elementwise.Broadcast(Arithmetic.Power, this, y);

@@ -43,6 +43,30 @@ namespace Functional
         /// <summary>x ≥ y</summary>
         public Tensor GreaterEqual(double y) => Comparison.GreaterEqual.Call(this, Elementwise.Weak("greaterEqual", this, y));
 
+        /// <summary>Where an element is not a number</summary>
+        public Tensor IsNaN() => NotEqual(this);
+
+        /// <summary>Where an element is ∞ or −∞; nowhere in integers</summary>
+        public Tensor IsInfinite() => DType.IsFloat() ? Abs().Equal(double.PositiveInfinity) : NotEqual(this);
+
+        /// <summary>Where an element is a finite number</summary>
+        public Tensor IsFinite() => IsNaN().Or(IsInfinite()).Not();
+
+        /// <summary>Other numbers for NaN and the infinities; without them, 0 and the largest numbers of the dtype.</summary>
+        public Tensor NaNToNumber(double nan = 0, double? positive = null, double? negative = null)
+        {
+            Shape.Float("nanToNumber", this);
+            var largest = DType == DType.Float32 ? float.MaxValue : double.MaxValue;
+            var x = Where(IsNaN(), nan, this);
+            x = Where(x.Equal(double.PositiveInfinity), positive ?? largest, x);
+            return Where(x.Equal(double.NegativeInfinity), negative ?? -largest, x);
+        }
+
+        /// <summary>Whether every |x − y| is at most <paramref name="absolute"/> + <paramref name="relative"/>·|y|; equal infinities are close, NaN is close to nothing.
+        /// The values must be known.</summary>
+        public bool AllClose(Tensor y, double relative = 1e-5, double absolute = 1e-8) =>
+            Equal(y).Or((this - y).Abs().LessEqual(y.Abs() * relative + absolute).And(y.IsFinite())).All().ToDouble() == 1;
+
         /// <summary>Whether both are true</summary>
         public Tensor And(Tensor y) => Elementwise.Broadcast(Comparison.And, this, y);
 

@@ -22,6 +22,15 @@ namespace Functional
         /// <summary>ln(1 + x), accurate near 0</summary>
         public Tensor Log1p() => Exponentials.Log1p.Call(this);
 
+        /// <summary>2ˣ</summary>
+        public Tensor Exp2() => (this * Math.Log(2)).Exp();
+
+        /// <summary>The logarithm to base 2</summary>
+        public Tensor Log2() => Log() * (1 / Math.Log(2));
+
+        /// <summary>The logarithm to base 10</summary>
+        public Tensor Log10() => Log() * (1 / Math.Log(10));
+
         /// <summary>√x</summary>
         public Tensor Sqrt() => Exponentials.Sqrt.Call(this);
 

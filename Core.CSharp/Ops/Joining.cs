@@ -59,6 +59,19 @@ namespace Functional
         public Tensor Tile(params int[] counts) =>
             counts.Length >= Rank ? Repeat(counts) : Repeat([.. Enumerable.Repeat(1, Rank - counts.Length), .. counts]);
 
+        /// <summary>Every part of an axis <paramref name="count"/> times in a row: a a b b c c.</summary>
+        public Tensor RepeatEach(int count, int axis)
+        {
+            var a = Shape.Axis("repeatEach", axis);
+            if (count < 0) throw Shape.Refuse("repeatEach", "the count must be 0 or more", $"{count}", "Give how often each part is to come");
+            int[] counts = [.. Enumerable.Repeat(1, Rank + 1)];
+            counts[a + 1] = count;
+            int[] sizes = [.. Shape];
+            // What is too large is refused by its true size.
+            sizes[a] = (int)Math.Min(int.MaxValue, (long)sizes[a] * count);
+            return Unsqueeze(a + 1).Repeat(counts).Reshape(sizes);
+        }
+
         /// <summary>The order reversed along the given axes; none named means all.</summary>
         public Tensor Flip(params int[] axes) => Ops.Joining.FlipAlong(axes).Call(this);
 

@@ -22,6 +22,21 @@ namespace Functional
             return LinearAlgebra.Solve.Call(Expand([.. batch.Sizes, .. Shape.Sizes[^2..]]), b.Expand([.. batch.Sizes, .. b.Shape.Sizes[^2..]]));
         }
 
+        /// <summary>A·A·…, n factors of a square matrix, by squaring; of the inverse for negative n.</summary>
+        public Tensor MatrixPower(int n)
+        {
+            if (Rank < 2 || Shape[-1] != Shape[-2])
+                throw Shape.Refuse("matrixPower", "the matrices must be square", $"{Shape}", "Give [.., n, n]");
+            if (n < 0) return Inverse().MatrixPower(-n);
+            Tensor? product = null;
+            for (var (square, rest) = (this, n); rest > 0; rest /= 2)
+            {
+                if (rest % 2 != 0) product = product is null ? square : product.Matmul(square);
+                if (rest > 1) square = square.Matmul(square);
+            }
+            return product ?? LinearAlgebra.Identity("matrixPower", this).ExpandTo(Shape);
+        }
+
         /// <summary>The determinants of square matrices; the derivative is the adjugate's transpose, of singular ones, too.</summary>
         public Tensor Det() => LinearAlgebra.Det.Call(this);
 

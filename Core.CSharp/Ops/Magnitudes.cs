@@ -29,6 +29,9 @@ namespace Functional
 
         /// <summary>The nearest whole number, halves to even</summary>
         public Tensor Round() => Magnitudes.Round.Call(this);
+
+        /// <summary>The nearest whole number towards 0</summary>
+        public Tensor Trunc() => Where(Less(0), Ceil(), Floor());
     }
 }
 

@@ -36,6 +36,20 @@ namespace Functional
             return y.Reshape([.. x.Shape.Sizes[..^1], w.Shape[-1]]);
         }
 
+        /// <summary>Sums of products over <paramref name="axes"/> of this tensor and <paramref name="others"/> of b, paired in order; what remains of this tensor's axes
+        /// comes first. For other orders see <see cref="Einsum"/>.</summary>
+        public Tensor TensorDot(Tensor b, int[] axes, int[] others)
+        {
+            int[] mine = [.. axes.Select(a => Shape.Axis("tensorDot", a))], theirs = [.. others.Select(a => b.Shape.Axis("tensorDot", a))];
+            if (mine.Distinct().Count() != mine.Length || theirs.Distinct().Count() != theirs.Length
+                || !mine.Select(a => Shape[a]).SequenceEqual(theirs.Select(a => b.Shape[a])))
+                throw Shape.Refuse("tensorDot", "each axis needs a partner of its size", $"axes {Shape.Text(axes)} of {Shape} and {Shape.Text(others)} of {b.Shape}", "Name as many axes of both, each once");
+            int[] rows = [.. Enumerable.Range(0, Rank).Except(mine)], columns = [.. Enumerable.Range(0, b.Rank).Except(theirs)];
+            int[] outer = [.. rows.Select(a => Shape[a])], inner = [.. columns.Select(a => b.Shape[a])];
+            var (m, k, n) = (outer.Aggregate(1, (p, q) => p * q), mine.Aggregate(1, (p, a) => p * Shape[a]), inner.Aggregate(1, (p, q) => p * q));
+            return Permute([.. rows, .. mine]).Reshape(m, k).Matmul(b.Permute([.. theirs, .. columns]).Reshape(k, n)).Reshape([.. outer, .. inner]);
+        }
+
         /// <summary>All products of two vectors' elements: C[i, j] = a[i]·b[j].</summary>
         public Tensor Outer(Tensor b)
         {

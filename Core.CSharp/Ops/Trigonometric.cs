@@ -36,6 +36,15 @@ namespace Functional
 
         /// <summary>The hyperbolic tangent</summary>
         public Tensor Tanh() => Trigonometry.Tanh.Call(this);
+
+        /// <summary>The inverse hyperbolic sine</summary>
+        public Tensor Asinh() => Trigonometry.Asinh.Call(this);
+
+        /// <summary>The inverse hyperbolic cosine, NaN below 1</summary>
+        public Tensor Acosh() => Trigonometry.Acosh.Call(this);
+
+        /// <summary>The inverse hyperbolic tangent, ±∞ at ±1 and NaN beyond</summary>
+        public Tensor Atanh() => Trigonometry.Atanh.Call(this);
     }
 }
 
@@ -70,6 +79,15 @@ namespace Functional.Ops
 
         /// <summary>y = tanh x; y′ = 1 − y²</summary>
         public static readonly Op Tanh = Elementwise.Map("tanh", default(TanhF), default(OneMinusSquare), static (_, y) => 1 - y.Square(), Domain.Everywhere, Reads.Outputs);
+
+        /// <summary>y = arsinh x; y′ = 1/√(1 + x²)</summary>
+        public static readonly Op Asinh = Elementwise.Map("asinh", default(AsinhF), default(AsinhSlope), static (x, _) => (1 + x.Square()).Rsqrt(), Domain.Everywhere);
+
+        /// <summary>y = arcosh x; y′ = 1/√(x² − 1)</summary>
+        public static readonly Op Acosh = Elementwise.Map("acosh", default(AcoshF), default(AcoshSlope), static (x, _) => ((x - 1) * (x + 1)).Rsqrt(), new(1.2, 4));
+
+        /// <summary>y = artanh x; y′ = 1/(1 − x²)</summary>
+        public static readonly Op Atanh = Elementwise.Map("atanh", default(AtanhF), default(AtanhSlope), static (x, _) => ((1 - x) * (1 + x)).Reciprocal(), new(-0.9, 0.9));
 
         private readonly struct SinF : IMap1
         {
@@ -174,6 +192,48 @@ namespace Functional.Ops
             [MethodImpl(MethodImplOptions.AggressiveInlining)]
             public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
                 Vector512<T>.One / Fma(x, x, Vector512<T>.One);
+        }
+
+        private readonly struct AsinhF : IMap1
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
+                VectorMath.Asinh(x);
+        }
+
+        private readonly struct AcoshF : IMap1
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
+                VectorMath.Acosh(x);
+        }
+
+        private readonly struct AtanhF : IMap1
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
+                VectorMath.Atanh(x);
+        }
+
+        private readonly struct AsinhSlope : IMap1
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
+                Vector512<T>.One / Vector512.Sqrt(Fma(x, x, Vector512<T>.One));
+        }
+
+        private readonly struct AcoshSlope : IMap1
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
+                Vector512<T>.One / Vector512.Sqrt((x - Vector512<T>.One) * (x + Vector512<T>.One));
+        }
+
+        private readonly struct AtanhSlope : IMap1
+        {
+            [MethodImpl(MethodImplOptions.AggressiveInlining)]
+            public Vector512<T> Invoke<T>(Vector512<T> x) where T : unmanaged, INumber<T> =>
+                Vector512<T>.One / ((Vector512<T>.One - x) * (Vector512<T>.One + x));
         }
     }
 }
