@@ -169,6 +169,7 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
         var j = n0;
         for (nint column = 0; column < columns.Count; column++)
         {
+            block.IsNew = column == 0;
             var width = (int)Math.Min(columns.Height(column) * lanes, n1 - j);
             var b = p.B + j * p.BColumn;
             var bStep = p.BRow;
@@ -189,7 +190,7 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
 
     /// <summary>One panel of columns: all its tiles from row m0 on.
     /// Where <paramref name="next"/> is the next panel of B, with the strides of this one, its cache lines are asked for while this one is multiplied, and then those of
-    /// a transposed A's next rows.
+    /// A's next rows, where A is transposed or new.
     /// Where <paramref name="keep"/> is not null, B's panel is packed there by the first tile, and read there by the others.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Column(in Problem p, nint m0, in Block block, nint j, int width, T* b, nint bStep, nint k, bool first, bool last, T* next = null, T* keep = null)
@@ -229,12 +230,12 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
                     end.Ahead = next + panel * lanes;
                     end.AheadStep = bStep * sizeof(T);
                 }
-                else if (block is { Row: 1, Packed: false } && panel + 1 < block.Panels.Count)
+                else if (!block.Packed && panel + 1 < block.Panels.Count && (row == 1 || (block.IsNew && row == k && step == 1)))
                 {
-                    // Each step of k of a transposed A has another line; the next rows' last element lies in the one that these rows do not read.
+                    // The next rows: of a transposed A each step has another line, in which their last element lies, and these rows' may not; whole rows follow each other.
                     ahead = true;
-                    end.Ahead = a + r + block.Panels.Height(panel + 1) - 1;
-                    end.AheadStep = step * sizeof(T);
+                    end.Ahead = row == 1 ? a + r + block.Panels.Height(panel + 1) - 1 : a + r * row;
+                    end.AheadStep = row == 1 ? step * sizeof(T) : 64;
                 }
                 kernel = MicroKernels<T>.Get(r, vectors, masked, ahead);
             }
@@ -298,6 +299,10 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
         internal T* A;
         internal nint Row, Step;
         internal bool Packed;
+
+        /// <summary>Whether these columns are the first to read it.</summary>
+        internal bool IsNew;
+
         internal Panels Panels;
     }
 
