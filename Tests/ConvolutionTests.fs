@@ -185,13 +185,25 @@ let private cases =
 let private text case =
     $"{case.Batch} x {case.Inputs} x {case.Image} by {case.Kernel} to {case.Outputs}, stride {case.Stride}, pad {case.Pad}, dilation {case.Dilation}, groups {case.Groups}"
 
-/// Sums of n products of numbers in −1 … 1 differ by rounding alone.
-let private near what (dtype: DType) (terms: float) (expected: float[]) (actual: float[]) =
+/// Sums of n products of numbers in −1 … 1, added up in turn, differ by rounding alone, which grows as n·u does: found were 1.1·n·u at most. By minimal filtering, F(4, 3) down the
+/// columns, y = Aᵀ[(G g) ⊙ (Bᵀ d)], row i of a tile is made of six sums of n/3 products, each ‖Bⱼ‖·‖Gⱼ‖ times as large, and so are their errors: √(Σⱼ Aᵢⱼ²·‖Bⱼ‖²·‖Gⱼ‖²)/3, which is
+/// 1.0, 1.0, 1.4 and 3.2 times the definition's for the four rows; found were 2.8·n·u.
+let private unitsOf case terms =
+    let filtered =
+        min case.Inputs case.Outputs >= 16
+        && case.Image.Length = 2
+        && case.Kernel.Head = 3
+        && (case.Stride, case.Dilation, case.Groups) = (1, 1, 1)
+
+    (if filtered then 3.2 * 2.0 else 2.0) * float (terms: int)
+
+/// Equal but for so many units of rounding.
+let private near what (dtype: DType) (units: float) (expected: float[]) (actual: float[]) =
     let u = if dtype = DType.Float32 then 6e-8 else 1.2e-16
     Expect.equal actual.Length expected.Length what
 
     for i in 0 .. expected.Length - 1 do
-        if not (abs (expected[i] - actual[i]) <= 8.0 * u * terms) then
+        if not (abs (expected[i] - actual[i]) <= u * units) then
             failtestNoStackf "%s: element %d must be %.9g; got %.9g" what i expected[i] actual[i]
 
 let private agrees dtype case =
@@ -218,7 +230,7 @@ let private agrees dtype case =
         outputs[0].Values
 
     let check name (terms: int) (actual: Tensor) attributes inputs =
-        near $"{name} of {text case}" dtype (float terms) (reference name attributes inputs) (actual.ToDoubles())
+        near $"{name} of {text case}" dtype (unitsOf case terms) (reference name attributes inputs) (actual.ToDoubles())
 
     let taps = Array.fold (*) 1 kernel
     check "convolution" (case.Inputs * taps) y "" [| x; w |]
@@ -282,7 +294,7 @@ let tests =
                                 (Tensor.Convolution(x, w, null, window) + b.Reshape(outputs, 1, 1)).Relu()
 
                             let actual = Convolutions.Convolve(window, Activation.Relu).Call(x, w, b)
-                            near "relu(x ⋆ w + b)" dtype 9.0 (expected.ToDoubles()) (actual.ToDoubles()))
+                            near "relu(x ⋆ w + b)" dtype 72.0 (expected.ToDoubles()) (actual.ToDoubles()))
 
                         testCase $"{dtype.Text()}, {kind}: contributions to one gradient add up" (fun () ->
                             let gradients (f: Tensor -> Tensor -> Tensor) =
@@ -296,7 +308,7 @@ let tests =
                             let twice = gradients (fun x w -> convolve x w + convolve x w)
 
                             for i in 0..1 do
-                                near $"gradient {i}" dtype 4000.0 (Array.map ((*) 4.0) once[i]) twice[i])
+                                near $"gradient {i}" dtype 32000.0 (Array.map ((*) 4.0) once[i]) twice[i])
                 ]
 
             testSequenced
@@ -336,7 +348,7 @@ let tests =
                     let correlate = Convolutions.Correlate(window, [| 2; 1 |])
                     correlate.Call(x.Cast dtype, g.Cast dtype).ToDoubles()
 
-                near "weight" DType.Float32 1000.0 (weight DType.Float64) (weight DType.Float32))
+                near "weight" DType.Float32 8000.0 (weight DType.Float64) (weight DType.Float32))
 
             testCase "a batch of nothing gives nothing" (fun () ->
                 let y =
