@@ -1,0 +1,425 @@
+using System.Reflection.Emit;
+using System.Runtime.InteropServices;
+
+namespace Functional.Kernels;
+
+/// <content>How a micro-kernel is written: sums held in registers, a loop over k that each source of B steps through in its own way, then what follows the last product.</content>
+internal static unsafe partial class MicroKernels<T>
+{
+    // Argument numbers of MicroKernel.
+    private const int K = 0, A = 1, ARow = 2, AStep = 3, B = 4, BStep = 5, C = 6, CRow = 7, TileArgument = 8;
+
+    private static MicroKernel Emit(int rows, int vectors, bool masked, int source)
+    {
+        var pixels = source is Pixels or EverySecondPixel;
+        var gathered = source is not (Strided or StridedAhead or StridedKeeping) && !pixels;
+        var method = new DynamicMethod($"{(gathered ? $"gather{source}_" : pixels ? $"pixels{source - Pixels + 1}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
+            [typeof(nint), typeof(void*), typeof(nint), typeof(nint), typeof(void*), typeof(nint), typeof(void*), typeof(nint), typeof(Tile*)],
+            typeof(MicroKernels<T>).Module, skipVisibility: true);
+        var e = new Emitter<T>(method.GetILGenerator());
+        var bytes = Lanes * sizeof(T);
+
+        var mask = e.NewVector();
+        if (masked)
+        {
+            Field(nameof(Tile.Mask));
+            e.Load();
+            e.Set(mask);
+        }
+
+        // From the first vector of a row of B, and of C, to the others.
+        var (fromB, fromC) = (new LocalBuilder?[vectors], new LocalBuilder?[vectors]);
+        for (var v = 1; v < vectors && gathered; v++)
+        {
+            fromB[v] = Distance(nameof(Tile.Vector), v);
+            fromC[v] = Distance(nameof(Tile.TargetVector), v);
+        }
+
+        var acc = new LocalBuilder[rows, vectors];
+        var c = e.NewPointer();
+        e.Argument(C);
+        e.Set(c);
+        for (var i = 0; i < rows; i++)
+        {
+            for (var v = 0; v < vectors; v++)
+            {
+                acc[i, v] = e.NewVector();
+                e.Zero();
+                e.Set(acc[i, v]);
+                // The tile of C arrives while the products run.
+                Target(v);
+                e.Prefetch();
+            }
+            NextRow();
+        }
+
+        var row = new LocalBuilder[vectors];
+        for (var v = 0; v < vectors; v++) row[v] = e.NewVector();
+        var x = e.NewVector();
+        if (gathered) GatheredProducts();
+        else if (pixels) PixelProducts();
+        else if (rows < vectors) FewRowsProducts();
+        else StridedProducts();
+
+        Flag(Tile.Accumulate, () => EachTile((i, v, last) =>
+        {
+            e.Get(acc[i, v]);
+            Target(v);
+            if (last) e.MaskLoad(mask);
+            else e.Load();
+            e.AddVectors();
+            e.Set(acc[i, v]);
+        }));
+        Flag(Tile.AddBias, () =>
+        {
+            // Rows are channels where B is gathered, columns elsewhere.
+            for (var v = 0; v < vectors && !gathered; v++)
+            {
+                Field(nameof(Tile.Bias));
+                e.Plus(v * bytes);
+                if (masked && v == vectors - 1) e.MaskLoad(mask);
+                else e.Load();
+                e.Set(x);
+                for (var i = 0; i < rows; i++) AddTo(acc[i, v]);
+            }
+            for (var i = 0; i < rows && gathered; i++)
+            {
+                Field(nameof(Tile.Bias));
+                e.Plus(i * sizeof(T));
+                e.Broadcast();
+                e.Set(x);
+                for (var v = 0; v < vectors; v++) AddTo(acc[i, v]);
+            }
+        });
+        Flag(Tile.ApplyRelu, () =>
+        {
+            for (var i = 0; i < rows; i++)
+                for (var v = 0; v < vectors; v++)
+                {
+                    e.Get(acc[i, v]);
+                    e.Zero();
+                    e.MaxVectors();
+                    e.Set(acc[i, v]);
+                }
+        });
+        EachTile((i, v, last) =>
+        {
+            if (last)
+            {
+                Target(v);
+                e.MaskStore(mask, acc[i, v]);
+            }
+            else
+            {
+                e.Get(acc[i, v]);
+                Target(v);
+                e.Store();
+            }
+        });
+        e.Return();
+        return method.CreateDelegate<MicroKernel>();
+
+        // One pointer per three rows of A, and the row stride once and twice, address all rows with two-register modes.
+        (LocalBuilder[] Pointers, LocalBuilder Twice) RowPointers()
+        {
+            var pointers = new LocalBuilder[(rows + 2) / 3];
+            var twice = e.NewOffset();
+            e.Argument(ARow);
+            e.Constant(2);
+            e.Multiply();
+            e.Set(twice);
+            for (var p = 0; p < pointers.Length; p++)
+            {
+                pointers[p] = e.NewPointer();
+                e.Argument(A);
+                e.Argument(ARow);
+                e.Constant(3 * p);
+                e.Multiply();
+                e.Add();
+                e.Set(pointers[p]);
+            }
+            return (pointers, twice);
+        }
+
+        void Row(int i, LocalBuilder[] pointers, LocalBuilder twice)
+        {
+            e.Get(pointers[i / 3]);
+            if (i % 3 == 1) e.Argument(ARow);
+            if (i % 3 == 2) e.Get(twice);
+            if (i % 3 != 0) e.Add();
+        }
+
+        // A by two strides.
+        void StridedProducts()
+        {
+            var (pointers, twice) = RowPointers();
+            var (ahead, aheadStep, keep) = (e.NewPointer(), e.NewOffset(), e.NewPointer());
+            if (source != Strided)
+            {
+                Field(nameof(Tile.Ahead));
+                e.Set(ahead);
+                Field(nameof(Tile.AheadStep));
+                e.Set(aheadStep);
+            }
+            if (source == StridedKeeping)
+            {
+                Field(nameof(Tile.Keep));
+                e.Set(keep);
+            }
+            e.Loop(K, () =>
+            {
+                if (source != Strided)
+                {
+                    for (var v = 0; v < (source == StridedKeeping ? vectors : 1); v++)
+                    {
+                        e.Get(ahead);
+                        e.Plus(v * bytes);
+                        e.Prefetch();
+                    }
+                    e.Get(ahead);
+                    e.Get(aheadStep);
+                    e.Add();
+                    e.Set(ahead);
+                }
+                for (var v = 0; v < vectors; v++)
+                {
+                    LoadB(v);
+                    e.Set(row[v]);
+                    if (source != StridedKeeping) continue;
+                    e.Get(row[v]);
+                    e.Get(keep);
+                    e.Plus(v * bytes);
+                    e.Store();
+                }
+                if (source == StridedKeeping)
+                {
+                    e.Get(keep);
+                    e.Plus(2 * bytes);
+                    e.Set(keep);
+                }
+                for (var i = 0; i < rows; i++)
+                {
+                    Row(i, pointers, twice);
+                    MultiplyAdd(i);
+                }
+                NextStep(pointers);
+            });
+        }
+
+        // A by two strides, its elements in registers and B's vectors one after the other.
+        void FewRowsProducts()
+        {
+            var (pointers, twice) = RowPointers();
+            var elements = new LocalBuilder[rows];
+            for (var i = 0; i < rows; i++) elements[i] = e.NewVector();
+            e.Loop(K, () =>
+            {
+                for (var i = 0; i < rows; i++)
+                {
+                    Row(i, pointers, twice);
+                    e.Broadcast();
+                    e.Set(elements[i]);
+                }
+                for (var v = 0; v < vectors; v++)
+                {
+                    // A single row reads B from memory within the multiply-add.
+                    if (rows > 1)
+                    {
+                        LoadB(v);
+                        e.Set(x);
+                    }
+                    for (var i = 0; i < rows; i++)
+                    {
+                        e.Get(elements[i]);
+                        if (rows > 1) e.Get(x);
+                        else LoadB(v);
+                        e.Get(acc[i, v]);
+                        e.Fma();
+                        e.Set(acc[i, v]);
+                    }
+                }
+                NextStep(pointers);
+            });
+        }
+
+        void LoadB(int v)
+        {
+            e.Argument(B);
+            e.Plus(v * bytes);
+            if (masked && v == vectors - 1) e.MaskLoad(mask);
+            else e.Load();
+        }
+
+        void NextStep(LocalBuilder[] pointers)
+        {
+            foreach (var pointer in pointers)
+            {
+                e.Get(pointer);
+                e.Argument(AStep);
+                e.Add();
+                e.Set(pointer);
+            }
+            e.Argument(B);
+            e.Argument(BStep);
+            e.Add();
+            e.SetArgument(B);
+        }
+
+        // Of a packed A the elements lie at fixed distances; the table says where B's next row is. Lanes beyond the mask are read but never stored.
+        void GatheredProducts()
+        {
+            var pieces = source switch { GatheredHalves => 2, GatheredQuarters => 4, _ => 1 };
+            var (pointers, twice) = source == GatheredRows ? RowPointers() : ([], null!);
+            var (piece, at) = (e.NewOffset(), e.NewPointer());
+            Field(nameof(Tile.Piece));
+            e.Set(piece);
+            e.Loop(K, () =>
+            {
+                e.Argument(B);
+                e.Argument(BStep);
+                e.ReadNative();
+                e.Add();
+                e.Set(at);
+                for (var v = 0; v < vectors; v++)
+                {
+                    e.LoadPieces(at, fromB[v], piece, pieces);
+                    e.Set(row[v]);
+                }
+                for (var i = 0; i < rows; i++)
+                {
+                    if (source == GatheredRows) Row(i, pointers, twice);
+                    else
+                    {
+                        e.Argument(A);
+                        e.Plus(i * sizeof(T));
+                    }
+                    MultiplyAdd(i);
+                }
+                foreach (var pointer in pointers)
+                {
+                    e.Get(pointer);
+                    e.Plus(sizeof(T));
+                    e.Set(pointer);
+                }
+                if (source != GatheredRows) Advance(A, rows * sizeof(T));
+                Advance(BStep, sizeof(nint));
+            });
+        }
+
+        // The table says where A's first element is; the others follow at fixed distances.
+        void PixelProducts()
+        {
+            var at = e.NewPointer();
+            e.Loop(K, () =>
+            {
+                e.Argument(A);
+                e.Argument(AStep);
+                e.ReadNative();
+                e.Add();
+                e.Set(at);
+                for (var v = 0; v < vectors; v++)
+                {
+                    e.Argument(B);
+                    e.Plus(v * bytes);
+                    e.Load();
+                    e.Set(row[v]);
+                }
+                for (var i = 0; i < rows; i++)
+                {
+                    e.Get(at);
+                    e.Plus(i * (source - Pixels + 1) * sizeof(T));
+                    MultiplyAdd(i);
+                }
+                Advance(AStep, sizeof(nint));
+                Advance(B, vectors * bytes);
+            });
+        }
+
+        // The element of A behind the pointer on the stack times B's row.
+        void MultiplyAdd(int i)
+        {
+            e.Broadcast();
+            e.Set(x);
+            for (var v = 0; v < vectors; v++)
+            {
+                e.Get(x);
+                e.Get(row[v]);
+                e.Get(acc[i, v]);
+                e.Fma();
+                e.Set(acc[i, v]);
+            }
+        }
+
+        void AddTo(LocalBuilder sum)
+        {
+            e.Get(sum);
+            e.Get(x);
+            e.AddVectors();
+            e.Set(sum);
+        }
+
+        void Advance(int argument, int by)
+        {
+            e.Argument(argument);
+            e.Plus(by);
+            e.SetArgument(argument);
+        }
+
+        void Field(string name)
+        {
+            e.Argument(TileArgument);
+            e.Plus((int)Marshal.OffsetOf<Tile>(name));
+            e.ReadNative();
+        }
+
+        // The v-th vector of a row of C.
+        void Target(int v)
+        {
+            e.Get(c);
+            if (!gathered) e.Plus(v * bytes);
+            else if (v > 0)
+            {
+                e.Get(fromC[v]!);
+                e.Add();
+            }
+        }
+
+        LocalBuilder Distance(string name, int times)
+        {
+            var distance = e.NewOffset();
+            Field(name);
+            e.Constant(times);
+            e.Multiply();
+            e.Set(distance);
+            return distance;
+        }
+
+        void NextRow()
+        {
+            e.Get(c);
+            e.Argument(CRow);
+            e.Add();
+            e.Set(c);
+        }
+
+        void EachTile(Action<int, int, bool> body)
+        {
+            e.Argument(C);
+            e.Set(c);
+            for (var i = 0; i < rows; i++)
+            {
+                for (var v = 0; v < vectors; v++) body(i, v, masked && v == vectors - 1);
+                NextRow();
+            }
+        }
+
+        void Flag(int flag, Action body)
+        {
+            e.Argument(TileArgument);
+            e.ReadNative();
+            e.Constant(flag);
+            e.And();
+            e.If(body);
+        }
+    }
+}
