@@ -27,9 +27,9 @@ namespace Functional
         {
             if (Rank < 2 || Shape[-1] != Shape[-2])
                 throw Shape.Refuse("matrixPower", "the matrices must be square", $"{Shape}", "Give [.., n, n]");
-            if (n < 0) return Inverse().MatrixPower(-n);
             Tensor? product = null;
-            for (var (square, rest) = (this, n); rest > 0; rest /= 2)
+            // As long: the smallest int has no negative.
+            for (var (square, rest) = n < 0 ? (Inverse(), -(long)n) : (this, n); rest > 0; rest /= 2)
             {
                 if (rest % 2 != 0) product = product is null ? square : product.Matmul(square);
                 if (rest > 1) square = square.Matmul(square);
