@@ -132,7 +132,7 @@ module Tensor =
     let relu (x: Tensor) = x.Relu()
     let leakyRelu (slope: float) (x: Tensor) = x.LeakyRelu slope
     /// x where x > 0, else slope·x, for slopes that are learned and broadcast.
-    let prelu (slope: Tensor) (x: Tensor) = x.PRelu slope
+    let prelu (slope: Tensor) (x: Tensor) = x.Prelu slope
 
     /// a·σ(b) of the two halves of an axis.
     let glu (axis: int) (x: Tensor) = x.Glu axis
@@ -169,7 +169,7 @@ module Tensor =
     let isFinite (x: Tensor) = x.IsFinite()
 
     /// 0 for NaN, the largest numbers of the dtype for the infinities.
-    let nanToNumber (x: Tensor) = x.NaNToNumber()
+    let nanToNumber (x: Tensor) = x.NanToNumber()
 
     /// Whether every |x − y| is at most 1e-8 + 1e-5·|y|.
     let allClose (y: Tensor) (x: Tensor) = x.AllClose y
@@ -358,6 +358,9 @@ module Tensor =
 
     /// One place of an axis, which goes away.
     let select (axis: int) (place: int) (x: Tensor) = x.Select(axis, place)
+
+    /// Every part of an axis `count` times in a row: a a b b c c.
+    let repeatEach (axis: int) (count: int) (x: Tensor) = x.RepeatEach(count, axis)
 
     let flip (axes: int list) (x: Tensor) = x.Flip(Array.ofList axes)
     let roll (axis: int) (shift: int) (x: Tensor) = x.Roll(shift, axis)

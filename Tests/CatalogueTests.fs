@@ -200,7 +200,7 @@ let shapes =
                 close "log10" [ -1.0; 3.0 ] ((of64 [ 0.1; 1000.0 ]).Log10())
                 close "trunc" [ -2.0; 0.0; 0.0; 1.0; 3.0 ] (x.Trunc())
                 close "lerp" [ 2.5; 5.0 ] ((of64 [ 2.0; 4.0 ]).Lerp(of64 [ 4.0; 8.0 ], 0.25))
-                close "prelu" [ -0.25; -0.05; 0.0; 1.0; 3.0 ] (x.PRelu(of64 [ 0.1 ]))
+                close "prelu" [ -0.25; -0.05; 0.0; 1.0; 3.0 ] (x.Prelu(of64 [ 0.1 ]))
                 close "softsign" [ -2.5 / 3.5; -1.0 / 3.0; 0.0; 0.5; 0.75 ] (x.Softsign())
                 close "logSigmoid" [ -log 2.0; -800.0; 0.0 ] ((of64 [ 0.0; -800.0; 800.0 ]).LogSigmoid())
                 close "glu" [ 0.5; 2.0 ] ((of64 [ 1.0; 4.0; 0.0; 0.0 ]).Glu())
@@ -220,7 +220,7 @@ let shapes =
                 Expect.equal (odd.IsNaN().ToDoubles()) [| 1.0; 0.0; 0.0; 0.0 |] "NaN"
                 Expect.equal (odd.IsInfinite().ToDoubles()) [| 0.0; 1.0; 1.0; 0.0 |] "infinite"
                 Expect.equal (odd.IsFinite().ToDoubles()) [| 0.0; 0.0; 0.0; 1.0 |] "finite"
-                Expect.equal (odd.NaNToNumber(7.0, 8.0, 9.0).ToDoubles()) [| 7.0; 8.0; 9.0; 1.0 |] "numbers"
+                Expect.equal (odd.NanToNumber(7.0, 8.0, 9.0).ToDoubles()) [| 7.0; 8.0; 9.0; 1.0 |] "numbers"
                 Expect.isFalse (odd.AllClose odd) "NaN is close to nothing"
 
                 Expect.isTrue

@@ -30,7 +30,7 @@ namespace Functional
         public Tensor HardSwish() => Activations.HardSwish.Call(this);
 
         /// <summary>x where x > 0, else slope·x, for slopes that are learned and broadcast (He et al., 2015)</summary>
-        public Tensor PRelu(Tensor slope) => Relu() - slope * (-this).Relu();
+        public Tensor Prelu(Tensor slope) => Relu() - slope * (-this).Relu();
 
         /// <summary>x/(1 + |x|)</summary>
         public Tensor Softsign() => this / (1 + Abs());

@@ -53,7 +53,7 @@ namespace Functional
         public Tensor IsFinite() => IsNaN().Or(IsInfinite()).Not();
 
         /// <summary>Other numbers for NaN and the infinities; without them, 0 and the largest numbers of the dtype.</summary>
-        public Tensor NaNToNumber(double nan = 0, double? positive = null, double? negative = null)
+        public Tensor NanToNumber(double nan = 0, double? positive = null, double? negative = null)
         {
             Shape.Float("nanToNumber", this);
             var largest = DType == DType.Float32 ? float.MaxValue : double.MaxValue;
