@@ -12,23 +12,7 @@ internal static unsafe partial class Gemm<T>
     /// <summary>Columns of B that are packed at once: with a slab of k they take 4 MB, an eighth of L3.</summary>
     private const int GroupColumns = 1024;
 
-    // Rows of B after which a line must have come: as many as the third cache takes to answer while a tile's products run.
-    private const int KeepAhead = 32;
-
     // ---- large: slabs of k; the first rows pack B's slab while they multiply by it, then blocks of rows in parallel, each packing its own A ----
-
-    /// <summary>Rows of A, packed where the micro-kernels read them best.</summary>
-    private struct Block
-    {
-        internal T* A;
-        internal nint Row, Step;
-        internal bool Packed;
-
-        /// <summary>Whether these columns are the first to read it.</summary>
-        internal bool IsNew;
-
-        internal Panels Panels;
-    }
 
     /// <summary>Elements that <see cref="PackBlock"/> needs for so many rows.</summary>
     private static nint BlockSize(nint rows, nint k) => rows * (k + Padding);

@@ -23,6 +23,9 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
     // Below this a second thread gains less than it costs to hand over.
     private const double ParallelAbove = 150e3;
 
+    // Rows of B after which a line must have come: as many as the third cache takes to answer while a tile's products run.
+    private const int KeepAhead = 32;
+
     private struct Problem
     {
         internal nint M, N, K;
@@ -66,6 +69,19 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
             CColumn = CRow,
             IsTurned = !IsTurned,
         };
+    }
+
+    /// <summary>Rows of A, where they lie or packed where the micro-kernels read them best.</summary>
+    private struct Block
+    {
+        internal T* A;
+        internal nint Row, Step;
+        internal bool Packed;
+
+        /// <summary>Whether these columns are the first to read it.</summary>
+        internal bool IsNew;
+
+        internal Panels Panels;
     }
 
     /// <summary>C[m, n] (+)= A[m, k]·B[k, n], then the epilogue. Strides are in elements; C has unit column stride.
