@@ -32,7 +32,7 @@ internal static unsafe partial class Loops
         }
         var row = new CopyRow<T> { X = x, Y = y };
         (row.StepX, row.StepY) = g.Rank > 0 ? (g.Stride(0, 0), g.Stride(1, 0)) : (1, 1);
-        Walk(in g, ref row);
+        WalkEach(in g, row);
     }
 
     private struct CopyRow<T> : IRow where T : unmanaged

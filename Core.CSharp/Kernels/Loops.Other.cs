@@ -13,7 +13,7 @@ internal static unsafe partial class Loops
     {
         var row = new CompareRow<T, F> { X = x, Y = y, Z = z, Body = f };
         (row.StepX, row.StepY, row.StepZ) = g.Rank > 0 ? (g.Stride(0, 0), g.Stride(1, 0), g.Stride(2, 0)) : (1, 1, 1);
-        Walk(in g, ref row);
+        WalkEach(in g, row);
     }
 
     /// <summary><c>z[i] = 1 where f(x[i], y[i]), else 0</c> for n contiguous elements.</summary>
@@ -95,7 +95,7 @@ internal static unsafe partial class Loops
         var row = new SelectRow<T> { Mask = mask, A = a, B = b, Z = z, Accumulate = accumulate };
         (row.StepMask, row.StepA, row.StepB, row.StepZ) =
             g.Rank > 0 ? (g.Stride(0, 0), g.Stride(1, 0), g.Stride(2, 0), g.Stride(3, 0)) : (1, 1, 1, 1);
-        Walk(in g, ref row);
+        WalkEach(in g, row);
     }
 
     private struct SelectRow<T> : IRow where T : unmanaged, INumber<T>
@@ -145,7 +145,7 @@ internal static unsafe partial class Loops
     {
         var row = new ConvertRow<TFrom, TTo> { X = x, Y = y };
         (row.StepX, row.StepY) = g.Rank > 0 ? (g.Stride(0, 0), g.Stride(1, 0)) : (1, 1);
-        Walk(in g, ref row);
+        WalkEach(in g, row);
     }
 
     /// <summary><c>y[i] = (TTo)x[i]</c> for n contiguous elements.</summary>
@@ -211,9 +211,9 @@ internal static unsafe partial class Loops
     /// <summary><c>y[i] = value</c> for n contiguous elements.</summary>
     public static void Fill<T>(nint n, T* y, T value) where T : unmanaged
     {
-        var row = new FillRow<T> { Y = y, Value = value };
-        if (n < 2 * Chunk) row.Run(n, 0, 0, 0, 0);
-        else Split(n, ref row);
+        var rows = new EachRow<FillRow<T>> { Row = new FillRow<T> { Y = y, Value = value } };
+        if (n < 2 * Chunk) rows.Run(n, 1, default, default);
+        else Split(n, ref rows);
     }
 
     private struct FillRow<T> : IRow where T : unmanaged

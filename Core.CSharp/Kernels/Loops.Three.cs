@@ -11,7 +11,7 @@ internal static unsafe partial class Loops
     public static void Map3<T, F>(nint n, T* a, T* b, T* c, T* z, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap3
     {
-        if (n < 2 * Chunk) Kernel3(n, a, 1, b, 1, c, 1, z, accumulate, f);
+        if (n < 2 * Chunk) Kernel3(n, 1, a, 1, 0, b, 1, 0, c, 1, 0, z, 0, accumulate, f);
         else
         {
             var row = new Row3<T, F>
@@ -41,29 +41,34 @@ internal static unsafe partial class Loops
         Walk(in g, ref row);
     }
 
-    private struct Row3<T, F> : IRow where T : unmanaged, INumber<T> where F : struct, IMap3
+    private struct Row3<T, F> : IRows where T : unmanaged, INumber<T> where F : struct, IMap3
     {
         public T* A, B, C, Z;
         public nint StepA, StepB, StepC, StepZ;
         public bool Accumulate;
         public F Body;
 
-        [SkipLocalsInit]
-        public readonly void Run(nint n, nint o0, nint o1, nint o2, nint o3)
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Run(nint n, nint rows, in Offsets at, in Offsets step)
         {
-            T* a = A + o0, b = B + o1, c = C + o2, z = Z + o3;
+            T* a = A + at.O0, b = B + at.O1, c = C + at.O2, z = Z + at.O3;
             if (Plain(StepA) && Plain(StepB) && Plain(StepC) && StepZ == 1)
-            {
-                Kernel3(n, a, StepA, b, StepB, c, StepC, z, Accumulate, Body);
-                return;
-            }
+                Kernel3(n, rows, a, StepA, step.O0, b, StepB, step.O1, c, StepC, step.O2, z, step.O3, Accumulate, Body);
+            else
+                for (nint r = 0; r < rows; r++) Gathering(n, a + r * step.O0, b + r * step.O1, c + r * step.O2, z + r * step.O3);
+        }
+
+        [SkipLocalsInit]
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        private readonly void Gathering(nint n, T* a, T* b, T* c, T* z)
+        {
             T* ba = stackalloc T[Gathered], bb = stackalloc T[Gathered], bc = stackalloc T[Gathered], bz = stackalloc T[Gathered];
             for (; n > 0; n -= Gathered)
             {
                 nint m = Math.Min(n, Gathered);
                 T* pa = Gather(a, StepA, ba, m), pb = Gather(b, StepB, bb, m), pc = Gather(c, StepC, bc, m);
                 T* pz = Destination(z, StepZ, bz, m, Accumulate);
-                Kernel3(m, pa, StepA == 0 ? 0 : 1, pb, StepB == 0 ? 0 : 1, pc, StepC == 0 ? 0 : 1, pz, Accumulate, Body);
+                Kernel3(m, 1, pa, StepA == 0 ? 0 : 1, 0, pb, StepB == 0 ? 0 : 1, 0, pc, StepC == 0 ? 0 : 1, 0, pz, 0, Accumulate, Body);
                 if (pz != z) Scatter(bz, z, StepZ, m);
                 a += m * StepA;
                 b += m * StepB;
@@ -75,46 +80,48 @@ internal static unsafe partial class Loops
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Kernel3<T, F>(nint n, T* a, nint stepA, T* b, nint stepB, T* c, nint stepC, T* z, bool accumulate, F f)
-        where T : unmanaged, INumber<T> where F : struct, IMap3
+    private static void Kernel3<T, F>(nint n, nint rows, T* a, nint stepA, nint rowA, T* b, nint stepB, nint rowB, T* c, nint stepC, nint rowC, T* z, nint rowZ,
+        bool accumulate, F f) where T : unmanaged, INumber<T> where F : struct, IMap3
     {
         nint w = Vector512<T>.Count;
         Unsafe.SkipInit(out Vector512<T> splatA);
         Unsafe.SkipInit(out Vector512<T> splatB);
         Unsafe.SkipInit(out Vector512<T> splatC);
-        if (stepA == 0)
+        for (; rows > 0; rows--, a += rowA, b += rowB, c += rowC, z += rowZ)
         {
-            splatA = Vector512.Create(*a);
-            a = (T*)&splatA;
-        }
-        if (stepB == 0)
-        {
-            splatB = Vector512.Create(*b);
-            b = (T*)&splatB;
-        }
-        if (stepC == 0)
-        {
-            splatC = Vector512.Create(*c);
-            c = (T*)&splatC;
-        }
-        stepA *= w;
-        stepB *= w;
-        stepC *= w;
-        for (; n >= w; n -= w)
-        {
-            var v = f.Invoke(Vector512.Load(a), Vector512.Load(b), Vector512.Load(c));
-            if (accumulate) v += Vector512.Load(z);
-            v.Store(z);
-            a += stepA;
-            b += stepB;
-            c += stepC;
-            z += w;
-        }
-        if (n > 0)
-        {
-            var v = f.Invoke(Lanes.Load(a, n), Lanes.Load(b, n), Lanes.Load(c, n));
-            if (accumulate) v += Lanes.Load(z, n);
-            Lanes.Store(v, z, n);
+            T* pa = a, pb = b, pc = c, pz = z;
+            if (stepA == 0)
+            {
+                splatA = Vector512.Create(*a);
+                pa = (T*)&splatA;
+            }
+            if (stepB == 0)
+            {
+                splatB = Vector512.Create(*b);
+                pb = (T*)&splatB;
+            }
+            if (stepC == 0)
+            {
+                splatC = Vector512.Create(*c);
+                pc = (T*)&splatC;
+            }
+            nint left = n;
+            for (; left >= w; left -= w)
+            {
+                var v = f.Invoke(Vector512.Load(pa), Vector512.Load(pb), Vector512.Load(pc));
+                if (accumulate) v += Vector512.Load(pz);
+                v.Store(pz);
+                pa += stepA * w;
+                pb += stepB * w;
+                pc += stepC * w;
+                pz += w;
+            }
+            if (left > 0)
+            {
+                var v = f.Invoke(Lanes.Load(pa, left), Lanes.Load(pb, left), Lanes.Load(pc, left));
+                if (accumulate) v += Lanes.Load(pz, left);
+                Lanes.Store(v, pz, left);
+            }
         }
     }
 }

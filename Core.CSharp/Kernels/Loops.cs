@@ -4,12 +4,6 @@ using System.Runtime.Intrinsics;
 
 namespace Functional.Kernels;
 
-/// <summary>One innermost stretch of a walk: n elements starting at the given element offsets of the operands.</summary>
-internal interface IRow
-{
-    void Run(nint n, nint o0, nint o1, nint o2, nint o3);
-}
-
 /// <summary>
 /// Elementwise loops, written once per number of operands; the body is a struct that the JIT inlines. An element's value
 /// never depends on its position: the last partial vector runs through the same body under a mask. The destination may be
@@ -26,7 +20,7 @@ internal static unsafe partial class Loops
     /// <summary>Whether no cache holds a result of n elements: it is then written around them. Such a walk is always cut into chunks, and each ends with <see cref="Streaming.Finish"/>.</summary>
     private static bool Large<T>(nint n) where T : unmanaged => n * sizeof(T) >= Streaming.Least;
 
-    private static bool IsOnLine(void* p) => (nint)p % sizeof(Vector512<byte>) == 0;
+    private static bool IsOnLine<T>(T* p, nint stride) where T : unmanaged => ((nint)p | stride * sizeof(T)) % sizeof(Vector512<byte>) == 0;
 
     // ---- one input ----
 
@@ -34,7 +28,7 @@ internal static unsafe partial class Loops
     public static void Map1<T, F>(nint n, T* x, T* y, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap1
     {
-        if (n < 2 * Chunk) Kernel1<T, F, Streaming.Through>(n, x, 1, y, accumulate, f);
+        if (n < 2 * Chunk) Kernel1<T, F, Streaming.Through>(n, 1, x, 1, 0, y, 0, accumulate, f);
         else
         {
             var row = new Row1<T, F> { X = x, Y = y, StepX = 1, StepY = 1, Accumulate = accumulate, Streamed = !accumulate && x != y && Large<T>(n), Body = f };
@@ -95,35 +89,38 @@ internal static unsafe partial class Loops
             {
                 nint m = Math.Min(N - c, Gathered);
                 T* x = Panel(X + o0 + c * StepX, StepX, AxisX, bx, rows, m, out nint rowX);
-                for (nint r = 0; r < rows; r++)
-                    Kernel1<T, F, Streaming.Through>(m, x + r * rowX, StepX == 0 ? 0 : 1, Y + o1 + c + r * AxisY, Accumulate, Body);
+                Kernel1<T, F, Streaming.Through>(m, rows, x, StepX == 0 ? 0 : 1, rowX, Y + o1 + c, AxisY, Accumulate, Body);
             }
         }
     }
 
-    private struct Row1<T, F> : IRow where T : unmanaged, INumber<T> where F : struct, IMap1
+    private struct Row1<T, F> : IRows where T : unmanaged, INumber<T> where F : struct, IMap1
     {
         public T* X, Y;
         public nint StepX, StepY;
         public bool Accumulate, Streamed;
         public F Body;
 
-        [SkipLocalsInit]
-        public readonly void Run(nint n, nint o0, nint o1, nint o2, nint o3)
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Run(nint n, nint rows, in Offsets at, in Offsets step)
         {
-            T* x = X + o0, y = Y + o1;
-            if (Plain(StepX) && StepY == 1)
-            {
-                if (Streamed && IsOnLine(y)) Kernel1<T, F, Streaming.Around>(n, x, StepX, y, accumulate: false, Body);
-                else Kernel1<T, F, Streaming.Through>(n, x, StepX, y, Accumulate, Body);
-                return;
-            }
+            T* x = X + at.O0, y = Y + at.O1;
+            if (!Plain(StepX) || StepY != 1)
+                for (nint r = 0; r < rows; r++) Gathering(n, x + r * step.O0, y + r * step.O1);
+            else if (Streamed && IsOnLine(y, step.O1)) Kernel1<T, F, Streaming.Around>(n, rows, x, StepX, step.O0, y, step.O1, accumulate: false, Body);
+            else Kernel1<T, F, Streaming.Through>(n, rows, x, StepX, step.O0, y, step.O1, Accumulate, Body);
+        }
+
+        [SkipLocalsInit]
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        private readonly void Gathering(nint n, T* x, T* y)
+        {
             T* bx = stackalloc T[Gathered], by = stackalloc T[Gathered];
             for (; n > 0; n -= Gathered)
             {
                 nint m = Math.Min(n, Gathered);
                 T* px = Gather(x, StepX, bx, m), py = Destination(y, StepY, by, m, Accumulate);
-                Kernel1<T, F, Streaming.Through>(m, px, StepX == 0 ? 0 : 1, py, Accumulate, Body);
+                Kernel1<T, F, Streaming.Through>(m, 1, px, StepX == 0 ? 0 : 1, 0, py, 0, Accumulate, Body);
                 if (py != y) Scatter(by, y, StepY, m);
                 x += m * StepX;
                 y += m * StepY;
@@ -131,33 +128,38 @@ internal static unsafe partial class Loops
         }
     }
 
+    /// <summary>Rows of n elements: <paramref name="stepX"/> is x's stride along a row, 0 or 1, <paramref name="rowX"/> that from row to row.</summary>
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Kernel1<T, F, TStore>(nint n, T* x, nint stepX, T* y, bool accumulate, F f)
+    private static void Kernel1<T, F, TStore>(nint n, nint rows, T* x, nint stepX, nint rowX, T* y, nint rowY, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap1 where TStore : struct, Streaming.IStore
     {
         nint w = Vector512<T>.Count;
         Unsafe.SkipInit(out Vector512<T> splat);
-        if (stepX == 0)
+        for (; rows > 0; rows--, x += rowX, y += rowY)
         {
-            splat = Vector512.Create(*x);
-            x = (T*)&splat;
-        }
-        stepX *= w;
-        // One vector at a time: the processor looks further ahead than any unrolling, which made exp and tanh 2 to 3 % slower.
-        for (; n >= w; n -= w)
-        {
-            var v = f.Invoke(Vector512.Load(x));
-            if (accumulate) v += Vector512.Load(y);
-            TStore.Store(v, y);
-            x += stepX;
-            y += w;
-        }
-        if (n > 0)
-        {
-            var v = f.Invoke(Lanes.Load(x, n));
-            if (accumulate) v += Lanes.Load(y, n);
-            Lanes.Store(v, y, n);
+            T* px = x, py = y;
+            if (stepX == 0)
+            {
+                splat = Vector512.Create(*x);
+                px = (T*)&splat;
+            }
+            nint left = n;
+            // One vector at a time: the processor looks further ahead than any unrolling, which made exp and tanh 2 to 3 % slower.
+            for (; left >= w; left -= w)
+            {
+                var v = f.Invoke(Vector512.Load(px));
+                if (accumulate) v += Vector512.Load(py);
+                TStore.Store(v, py);
+                px += stepX * w;
+                py += w;
+            }
+            if (left > 0)
+            {
+                var v = f.Invoke(Lanes.Load(px, left));
+                if (accumulate) v += Lanes.Load(py, left);
+                Lanes.Store(v, py, left);
+            }
         }
     }
 
@@ -167,7 +169,7 @@ internal static unsafe partial class Loops
     public static void Map2<T, F>(nint n, T* x, T* y, T* z, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap2
     {
-        if (n < 2 * Chunk) Kernel2<T, F, Streaming.Through>(n, x, 1, y, 1, z, accumulate, f);
+        if (n < 2 * Chunk) Kernel2<T, F, Streaming.Through>(n, 1, x, 1, 0, y, 1, 0, z, 0, accumulate, f);
         else
         {
             var row = new Row2<T, F> { X = x, Y = y, Z = z, StepX = 1, StepY = 1, StepZ = 1, Accumulate = accumulate, Streamed = !accumulate && x != z && y != z && Large<T>(n), Body = f };
@@ -231,38 +233,38 @@ internal static unsafe partial class Loops
                 nint m = Math.Min(N - c, Gathered);
                 T* x = Panel(X + o0 + c * StepX, StepX, AxisX, bx, rows, m, out nint rowX);
                 T* y = Panel(Y + o1 + c * StepY, StepY, AxisY, by, rows, m, out nint rowY);
-                for (nint r = 0; r < rows; r++)
-                {
-                    Kernel2<T, F, Streaming.Through>(m, x + r * rowX, StepX == 0 ? 0 : 1, y + r * rowY, StepY == 0 ? 0 : 1,
-                        Z + o2 + c + r * AxisZ, Accumulate, Body);
-                }
+                Kernel2<T, F, Streaming.Through>(m, rows, x, StepX == 0 ? 0 : 1, rowX, y, StepY == 0 ? 0 : 1, rowY, Z + o2 + c, AxisZ, Accumulate, Body);
             }
         }
     }
 
-    private struct Row2<T, F> : IRow where T : unmanaged, INumber<T> where F : struct, IMap2
+    private struct Row2<T, F> : IRows where T : unmanaged, INumber<T> where F : struct, IMap2
     {
         public T* X, Y, Z;
         public nint StepX, StepY, StepZ;
         public bool Accumulate, Streamed;
         public F Body;
 
-        [SkipLocalsInit]
-        public readonly void Run(nint n, nint o0, nint o1, nint o2, nint o3)
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public readonly void Run(nint n, nint rows, in Offsets at, in Offsets step)
         {
-            T* x = X + o0, y = Y + o1, z = Z + o2;
-            if (Plain(StepX) && Plain(StepY) && StepZ == 1)
-            {
-                if (Streamed && IsOnLine(z)) Kernel2<T, F, Streaming.Around>(n, x, StepX, y, StepY, z, accumulate: false, Body);
-                else Kernel2<T, F, Streaming.Through>(n, x, StepX, y, StepY, z, Accumulate, Body);
-                return;
-            }
+            T* x = X + at.O0, y = Y + at.O1, z = Z + at.O2;
+            if (!Plain(StepX) || !Plain(StepY) || StepZ != 1)
+                for (nint r = 0; r < rows; r++) Gathering(n, x + r * step.O0, y + r * step.O1, z + r * step.O2);
+            else if (Streamed && IsOnLine(z, step.O2)) Kernel2<T, F, Streaming.Around>(n, rows, x, StepX, step.O0, y, StepY, step.O1, z, step.O2, accumulate: false, Body);
+            else Kernel2<T, F, Streaming.Through>(n, rows, x, StepX, step.O0, y, StepY, step.O1, z, step.O2, Accumulate, Body);
+        }
+
+        [SkipLocalsInit]
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        private readonly void Gathering(nint n, T* x, T* y, T* z)
+        {
             T* bx = stackalloc T[Gathered], by = stackalloc T[Gathered], bz = stackalloc T[Gathered];
             for (; n > 0; n -= Gathered)
             {
                 nint m = Math.Min(n, Gathered);
                 T* px = Gather(x, StepX, bx, m), py = Gather(y, StepY, by, m), pz = Destination(z, StepZ, bz, m, Accumulate);
-                Kernel2<T, F, Streaming.Through>(m, px, StepX == 0 ? 0 : 1, py, StepY == 0 ? 0 : 1, pz, Accumulate, Body);
+                Kernel2<T, F, Streaming.Through>(m, 1, px, StepX == 0 ? 0 : 1, 0, py, StepY == 0 ? 0 : 1, 0, pz, 0, Accumulate, Body);
                 if (pz != z) Scatter(bz, z, StepZ, m);
                 x += m * StepX;
                 y += m * StepY;
@@ -271,51 +273,55 @@ internal static unsafe partial class Loops
         }
     }
 
+    /// <summary>Rows of n elements, each operand with its stride along a row, 0 or 1, and that from row to row.</summary>
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Kernel2<T, F, TStore>(nint n, T* x, nint stepX, T* y, nint stepY, T* z, bool accumulate, F f)
+    private static void Kernel2<T, F, TStore>(nint n, nint rows, T* x, nint stepX, nint rowX, T* y, nint stepY, nint rowY, T* z, nint rowZ, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap2 where TStore : struct, Streaming.IStore
     {
         nint w = Vector512<T>.Count;
         Unsafe.SkipInit(out Vector512<T> splatX);
         Unsafe.SkipInit(out Vector512<T> splatY);
-        // a repeated operand is a vector in the stack frame read with stride 0: one loop for every combination
-        if (stepX == 0)
+        for (; rows > 0; rows--, x += rowX, y += rowY, z += rowZ)
         {
-            splatX = Vector512.Create(*x);
-            x = (T*)&splatX;
-        }
-        if (stepY == 0)
-        {
-            splatY = Vector512.Create(*y);
-            y = (T*)&splatY;
-        }
-        stepX *= w;
-        stepY *= w;
-        for (; n >= 2 * w; n -= 2 * w)
-        {
-            var a = f.Invoke(Vector512.Load(x), Vector512.Load(y));
-            var b = f.Invoke(Vector512.Load(x + stepX), Vector512.Load(y + stepY));
-            if (accumulate)
+            T* px = x, py = y, pz = z;
+            // a repeated operand is a vector in the stack frame read with stride 0: one loop for every combination
+            if (stepX == 0)
             {
-                a += Vector512.Load(z);
-                b += Vector512.Load(z + w);
+                splatX = Vector512.Create(*x);
+                px = (T*)&splatX;
             }
-            TStore.Store(a, z);
-            TStore.Store(b, z + w);
-            x += 2 * stepX;
-            y += 2 * stepY;
-            z += 2 * w;
-        }
-        for (; n > 0; n -= w)
-        {
-            nint m = Math.Min(n, w);
-            var a = f.Invoke(Lanes.Load(x, m), Lanes.Load(y, m));
-            if (accumulate) a += Lanes.Load(z, m);
-            Lanes.Store(a, z, m);
-            x += stepX;
-            y += stepY;
-            z += w;
+            if (stepY == 0)
+            {
+                splatY = Vector512.Create(*y);
+                py = (T*)&splatY;
+            }
+            nint left = n;
+            for (; left >= 2 * w; left -= 2 * w)
+            {
+                var a = f.Invoke(Vector512.Load(px), Vector512.Load(py));
+                var b = f.Invoke(Vector512.Load(px + stepX * w), Vector512.Load(py + stepY * w));
+                if (accumulate)
+                {
+                    a += Vector512.Load(pz);
+                    b += Vector512.Load(pz + w);
+                }
+                TStore.Store(a, pz);
+                TStore.Store(b, pz + w);
+                px += 2 * w * stepX;
+                py += 2 * w * stepY;
+                pz += 2 * w;
+            }
+            for (; left > 0; left -= w)
+            {
+                nint m = Math.Min(left, w);
+                var a = f.Invoke(Lanes.Load(px, m), Lanes.Load(py, m));
+                if (accumulate) a += Lanes.Load(pz, m);
+                Lanes.Store(a, pz, m);
+                px += stepX * w;
+                py += stepY * w;
+                pz += w;
+            }
         }
     }
 
