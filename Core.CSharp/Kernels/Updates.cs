@@ -28,7 +28,7 @@ internal static unsafe class Updates
     /// <summary><c>p ← p − rate·g</c>.</summary>
     public static void Sgd<T>(ReadOnlySpan<Part> parts, double rate, double decay = 0, double shrink = 0)
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run<T, SgdStep<T>>(parts, new() { Rate = Scalar<T>(rate), Decay = Scalar<T>(decay), Keep = Scalar<T>(1 - shrink) });
+        Run<T, SgdStep<T>>(parts, new(rate, decay, shrink));
 
     /// <summary>
     /// <c>v ← momentum·v + (1 − dampening)·g; p ← p − rate·v</c>, or with Nesterov <c>p ← p − rate·(g + momentum·v)</c>;
@@ -36,16 +36,12 @@ internal static unsafe class Updates
     /// </summary>
     public static void Momentum<T>(ReadOnlySpan<Part> parts, double rate, double momentum, double dampening = 0,
         bool nesterov = false, double decay = 0, double shrink = 0)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run<T, MomentumStep<T>>(parts, new()
-        {
-            Rate = Scalar<T>(rate),
-            Momentum = Scalar<T>(momentum),
-            Gain = Scalar<T>(1 - dampening),
-            Nesterov = nesterov,
-            Decay = Scalar<T>(decay),
-            Keep = Scalar<T>(1 - shrink),
-        });
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        var numbers = new Numbers<T>(rate, decay, shrink, momentum, 1 - dampening);
+        if (nesterov) Run<T, MomentumStep<T, Yes>>(parts, numbers);
+        else Run<T, MomentumStep<T, No>>(parts, numbers);
+    }
 
     /// <summary>
     /// <c>v ← alpha·v + (1 − alpha)·g²; u = g/(√v + epsilon); p ← p − rate·u</c>; v is the first moment. Where there is a
@@ -54,19 +50,15 @@ internal static unsafe class Updates
     /// </summary>
     public static void RmsProp<T>(ReadOnlySpan<Part> parts, double rate, double alpha, double epsilon, double momentum = 0,
         double decay = 0, double shrink = 0)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run<T, RmsPropStep<T>>(parts, new()
-        {
-            Rate = Scalar<T>(rate),
-            Alpha = Scalar<T>(alpha),
-            Rest = Scalar<T>(1 - alpha),
-            Epsilon = Scalar<T>(epsilon),
-            Momentum = Scalar<T>(momentum),
-            Decay = Scalar<T>(decay),
-            Keep = Scalar<T>(1 - shrink),
-            Centred = parts.Length > 0 && parts[0].Second != null,
-            Moving = parts.Length > 0 && parts[0].Third != null,
-        });
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        var numbers = new Numbers<T>(rate, decay, shrink, alpha, 1 - alpha, epsilon, momentum);
+        bool centred = parts.Length > 0 && parts[0].Second != null, moving = parts.Length > 0 && parts[0].Third != null;
+        if (centred && moving) Run<T, RmsPropStep<T, Yes, Yes>>(parts, numbers);
+        else if (centred) Run<T, RmsPropStep<T, Yes, No>>(parts, numbers);
+        else if (moving) Run<T, RmsPropStep<T, No, Yes>>(parts, numbers);
+        else Run<T, RmsPropStep<T, No, No>>(parts, numbers);
+    }
 
     /// <summary>
     /// <c>m ← beta1·m + (1 − beta1)·g; v ← beta2·v + (1 − beta2)·g²; p ← p − rate·m/(√v·rootScale + epsilon)</c> with
@@ -75,121 +67,151 @@ internal static unsafe class Updates
     /// </summary>
     public static void Adam<T>(ReadOnlySpan<Part> parts, double rate, double rootScale, double beta1, double beta2,
         double epsilon, double decay = 0, double shrink = 0)
-        where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
-        Run<T, AdamStep<T>>(parts, new()
-        {
-            Rate = Scalar<T>(rate),
-            RootScale = Scalar<T>(rootScale),
-            Beta1 = Scalar<T>(beta1),
-            Rest1 = Scalar<T>(1 - beta1),
-            Beta2 = Scalar<T>(beta2),
-            Rest2 = Scalar<T>(1 - beta2),
-            Epsilon = Scalar<T>(epsilon),
-            Decay = Scalar<T>(decay),
-            Keep = Scalar<T>(1 - shrink),
-            Largest = parts.Length > 0 && parts[0].Third != null,
-        });
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        var numbers = new Numbers<T>(rate, decay, shrink, beta1, 1 - beta1, beta2, 1 - beta2, rootScale, epsilon);
+        if (parts.Length > 0 && parts[0].Third != null) Run<T, AdamStep<T, Yes>>(parts, numbers);
+        else Run<T, AdamStep<T, No>>(parts, numbers);
+    }
 
-    /// <summary>One vector's step. Its numbers are kept in the type of the parameters: a conversion in the loop would cost as much as the step of SGD.</summary>
+    /// <summary>
+    /// A rule's numbers in the type of the parameters: first those that all rules have, then its own by their place. The loop
+    /// spreads them over vectors before it begins and hands them on one by one, because a structure of ten would live in memory,
+    /// and reading it again for each vector took a fifth of Adam's time.
+    /// </summary>
+    private readonly struct Numbers<T>(double rate, double decay, double shrink,
+        double a = 0, double b = 0, double c = 0, double d = 0, double e = 0, double f = 0)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        public readonly T Rate = Scalar<T>(-rate), Decay = Scalar<T>(decay), Keep = Scalar<T>(1 - shrink);
+        public readonly T A = Scalar<T>(a), B = Scalar<T>(b), C = Scalar<T>(c), D = Scalar<T>(d), E = Scalar<T>(e), F = Scalar<T>(f);
+    }
+
+    /// <summary>A choice that is made before the loop is compiled.</summary>
+    private interface IChoice
+    {
+        static abstract bool Is { get; }
+    }
+
+    private readonly struct Yes : IChoice
+    {
+        public static bool Is => true;
+    }
+
+    private readonly struct No : IChoice
+    {
+        public static bool Is => false;
+    }
+
+    /// <summary>One vector's step of the parameters p, after decay, along rate: x, y and z are the moments that there are, the letters
+    /// behind it the rule's own numbers.</summary>
     private interface IUpdate<T> where T : unmanaged
     {
-        void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> a, ref Vector512<T> b, ref Vector512<T> c);
+        static abstract bool First { get; }
+
+        static abstract bool Second { get; }
+
+        static abstract bool Third { get; }
+
+        static abstract void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> x, ref Vector512<T> y, ref Vector512<T> z, Vector512<T> rate,
+            Vector512<T> a, Vector512<T> b, Vector512<T> c, Vector512<T> d, Vector512<T> e, Vector512<T> f);
     }
 
-    /// <summary>The gradient with coupled decay, and the parameter with decoupled decay.</summary>
+    /// <summary>Beside this number nothing too small for the full precision survives, and numbers above 2²⁴ times as large do not change:
+    /// 2⁻¹⁰², whose last place is the smallest normal number. The moment of a parameter that is no longer used fades for ever without
+    /// reaching 0, and arithmetic on such numbers takes a hundred times as long: so moments are computed with this added, and it is taken away.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> Decayed<T>(ref Vector512<T> p, Vector512<T> g, T decay, T keep) where T : unmanaged
-    {
-        g = Fma(Vector512.Create(decay), p, g);
-        p *= Vector512.Create(keep);
-        return g;
-    }
+    private static Vector512<T> Threshold<T>() where T : unmanaged => Splat<T>(typeof(T) == typeof(float) ? 1.9721522630525295e-31 : 2.004168360008973e-292);
 
-    /// <summary>Numbers too small for the full precision as 0. The moment of a parameter that is no longer used fades for ever without reaching 0, and
-    /// arithmetic on such numbers takes a hundred times as long. Beside c = 2⁻¹⁰², whose last place is the smallest normal number, nothing smaller
-    /// survives; numbers above 2²⁴·c do not change.</summary>
+    /// <summary><c>share·old + term</c>, or 0 where that is too small.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<T> Normal<T>(Vector512<T> v) where T : unmanaged
-    {
-        var c = Splat<T>(typeof(T) == typeof(float) ? 1.9721522630525295e-31 : 2.004168360008973e-292);
-        return v + c - c;
-    }
+    private static Vector512<T> Blend<T>(Vector512<T> share, Vector512<T> old, Vector512<T> weight, Vector512<T> term) where T : unmanaged =>
+        Fma(share, old, Fma(weight, term, Threshold<T>())) - Threshold<T>();
 
-    private struct SgdStep<T> : IUpdate<T> where T : unmanaged
+    private readonly struct SgdStep<T> : IUpdate<T> where T : unmanaged
     {
-        public T Rate, Decay, Keep;
+        public static bool First => false;
+
+        public static bool Second => false;
+
+        public static bool Third => false;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> a, ref Vector512<T> b, ref Vector512<T> c)
+        public static void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> x, ref Vector512<T> y, ref Vector512<T> z, Vector512<T> rate,
+            Vector512<T> a, Vector512<T> b, Vector512<T> c, Vector512<T> d, Vector512<T> e, Vector512<T> f) => p = Fma(rate, g, p);
+    }
+
+    private readonly struct MomentumStep<T, TNesterov> : IUpdate<T> where T : unmanaged where TNesterov : struct, IChoice
+    {
+        public static bool First => true;
+
+        public static bool Second => false;
+
+        public static bool Third => false;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> v, ref Vector512<T> y, ref Vector512<T> z, Vector512<T> rate,
+            Vector512<T> momentum, Vector512<T> gain, Vector512<T> c, Vector512<T> d, Vector512<T> e, Vector512<T> f)
         {
-            g = Decayed(ref p, g, Decay, Keep);
-            p = Fma(-Vector512.Create(Rate), g, p);
+            v = Blend(momentum, v, gain, g);
+            p = Fma(rate, TNesterov.Is ? Fma(momentum, v, g) : v, p);
         }
     }
 
-    private struct MomentumStep<T> : IUpdate<T> where T : unmanaged
+    private readonly struct RmsPropStep<T, TCentred, TMoving> : IUpdate<T> where T : unmanaged where TCentred : struct, IChoice where TMoving : struct, IChoice
     {
-        public T Rate, Momentum, Gain, Decay, Keep;
-        public bool Nesterov;
+        public static bool First => true;
+
+        public static bool Second => TCentred.Is;
+
+        public static bool Third => TMoving.Is;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> v, ref Vector512<T> b, ref Vector512<T> c)
+        public static void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> v, ref Vector512<T> mean, ref Vector512<T> velocity, Vector512<T> rate,
+            Vector512<T> alpha, Vector512<T> rest, Vector512<T> epsilon, Vector512<T> momentum, Vector512<T> e, Vector512<T> f)
         {
-            g = Decayed(ref p, g, Decay, Keep);
-            v = Normal(Fma(Vector512.Create(Momentum), v, Vector512.Create(Gain) * g));
-            p = Fma(-Vector512.Create(Rate), Nesterov ? Fma(Vector512.Create(Momentum), v, g) : v, p);
-        }
-    }
-
-    private struct RmsPropStep<T> : IUpdate<T> where T : unmanaged
-    {
-        public T Rate, Alpha, Rest, Epsilon, Momentum, Decay, Keep;
-        public bool Centred, Moving;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> v, ref Vector512<T> mean, ref Vector512<T> velocity)
-        {
-            g = Decayed(ref p, g, Decay, Keep);
-            var rest = Vector512.Create(Rest);
-            v = Normal(Fma(Vector512.Create(Alpha), v, rest * g * g));
+            v = Blend(alpha, v, rest * g, g);
             var square = v;
-            if (Centred)
+            if (TCentred.Is)
             {
-                mean = Normal(Fma(Vector512.Create(Alpha), mean, rest * g));
+                mean = Blend(alpha, mean, rest, g);
                 // rounding may take a variance of 0 below it
                 square = Vector512.Max(Fma(-mean, mean, v), Vector512<T>.Zero);
             }
-            var u = g / (Vector512.Sqrt(square) + Vector512.Create(Epsilon));
-            if (Moving) u = velocity = Normal(Fma(Vector512.Create(Momentum), velocity, u));
-            p = Fma(-Vector512.Create(Rate), u, p);
+            var u = g / (Vector512.Sqrt(square) + epsilon);
+            if (TMoving.Is) u = velocity = Blend(momentum, velocity, Vector512<T>.One, u);
+            p = Fma(rate, u, p);
         }
     }
 
-    private struct AdamStep<T> : IUpdate<T> where T : unmanaged
+    private readonly struct AdamStep<T, TLargest> : IUpdate<T> where T : unmanaged where TLargest : struct, IChoice
     {
-        public T Rate, RootScale, Beta1, Rest1, Beta2, Rest2, Epsilon, Decay, Keep;
-        public bool Largest;
+        public static bool First => true;
+
+        public static bool Second => true;
+
+        public static bool Third => TLargest.Is;
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public readonly void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> m, ref Vector512<T> v, ref Vector512<T> largest)
+        public static void Invoke(ref Vector512<T> p, Vector512<T> g, ref Vector512<T> m, ref Vector512<T> v, ref Vector512<T> largest, Vector512<T> rate,
+            Vector512<T> beta1, Vector512<T> rest1, Vector512<T> beta2, Vector512<T> rest2, Vector512<T> rootScale, Vector512<T> epsilon)
         {
-            g = Decayed(ref p, g, Decay, Keep);
-            m = Normal(Fma(Vector512.Create(Beta1), m, Vector512.Create(Rest1) * g));
-            v = Normal(Fma(Vector512.Create(Beta2), v, Vector512.Create(Rest2) * g * g));
+            m = Blend(beta1, m, rest1, g);
+            v = Blend(beta2, v, rest2 * g, g);
             var square = v;
-            if (Largest) square = largest = Vector512.Max(largest, v);
-            var root = Fma(Vector512.Sqrt(square), Vector512.Create(RootScale), Vector512.Create(Epsilon));
-            p = Fma(-Vector512.Create(Rate), m / root, p);
+            if (TLargest.Is) square = largest = Vector512.Max(largest, v);
+            p = Fma(rate, m / Fma(Vector512.Sqrt(square), rootScale, epsilon), p);
         }
     }
 
-    private static void Run<T, U>(ReadOnlySpan<Part> parts, U update) where T : unmanaged where U : struct, IUpdate<T>
+    private static void Run<T, U>(ReadOnlySpan<Part> parts, Numbers<T> numbers)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T> where U : struct, IUpdate<T>
     {
         nint total = 0;
         foreach (var part in parts) total += part.Count;
         fixed (Part* first = parts)
         {
-            var job = new UpdateJob<T, U> { First = first, End = first + parts.Length, Size = total, Update = update };
+            var job = new UpdateJob<T, U> { First = first, End = first + parts.Length, Size = total, Numbers = numbers };
             if (total < 2 * Smallest)
             {
                 job.Run(0);
@@ -203,11 +225,11 @@ internal static unsafe class Updates
     }
 
     /// <summary>Elements chunk·Size … of all parts laid end to end.</summary>
-    private struct UpdateJob<T, U> : IJob where T : unmanaged where U : struct, IUpdate<T>
+    private struct UpdateJob<T, U> : IJob where T : unmanaged, IBinaryFloatingPointIeee754<T> where U : struct, IUpdate<T>
     {
         public Part* First, End;
         public nint Size;
-        public U Update;
+        public Numbers<T> Numbers;
 
         public readonly void Run(int chunk)
         {
@@ -215,41 +237,51 @@ internal static unsafe class Updates
             for (var part = First; part < End && start < to; part++)
             {
                 nint lo = Math.Max(from, start) - start, hi = Math.Min(to - start, part->Count);
-                if (lo < hi) Kernel<T, U>(lo, hi, *part, Update);
+                if (lo < hi) Kernel<T, U>(lo, hi, *part, Numbers);
                 start += part->Count;
             }
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Kernel<T, U>(nint i, nint end, Part part, U update) where T : unmanaged where U : struct, IUpdate<T>
+    /// <summary>Coupled decay changes the gradient, decoupled decay the parameter, before the rule sees them. Inlined into whatever runs the chunks, as the JIT would
+    /// have it, the loop exceeds what it is willing to inline there, and each multiply-add becomes a call.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static void Kernel<T, U>(nint i, nint end, Part part, in Numbers<T> numbers)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T> where U : struct, IUpdate<T>
     {
-        T* p = (T*)part.Parameter, g = (T*)part.Gradient, a = (T*)part.First, b = (T*)part.Second, c = (T*)part.Third;
+        T* p = (T*)part.Parameter, g = (T*)part.Gradient, x = (T*)part.First, y = (T*)part.Second, z = (T*)part.Third;
+        Vector512<T> rate = Vector512.Create(numbers.Rate), decay = Vector512.Create(numbers.Decay), keep = Vector512.Create(numbers.Keep);
+        Vector512<T> a = Vector512.Create(numbers.A), b = Vector512.Create(numbers.B), c = Vector512.Create(numbers.C);
+        Vector512<T> d = Vector512.Create(numbers.D), e = Vector512.Create(numbers.E), f = Vector512.Create(numbers.F);
         nint w = Vector512<T>.Count;
         for (; i <= end - w; i += w)
         {
             var vp = Vector512.Load(p + i);
-            var va = a == null ? Vector512<T>.Zero : Vector512.Load(a + i);
-            var vb = b == null ? Vector512<T>.Zero : Vector512.Load(b + i);
-            var vc = c == null ? Vector512<T>.Zero : Vector512.Load(c + i);
-            update.Invoke(ref vp, Vector512.Load(g + i), ref va, ref vb, ref vc);
+            var vx = U.First ? Vector512.Load(x + i) : Vector512<T>.Zero;
+            var vy = U.Second ? Vector512.Load(y + i) : Vector512<T>.Zero;
+            var vz = U.Third ? Vector512.Load(z + i) : Vector512<T>.Zero;
+            var vg = Fma(decay, vp, Vector512.Load(g + i));
+            vp *= keep;
+            U.Invoke(ref vp, vg, ref vx, ref vy, ref vz, rate, a, b, c, d, e, f);
             vp.Store(p + i);
-            if (a != null) va.Store(a + i);
-            if (b != null) vb.Store(b + i);
-            if (c != null) vc.Store(c + i);
+            if (U.First) vx.Store(x + i);
+            if (U.Second) vy.Store(y + i);
+            if (U.Third) vz.Store(z + i);
         }
         if (i < end)
         {
             nint k = end - i;
             var vp = Load(p + i, k);
-            var va = a == null ? Vector512<T>.Zero : Load(a + i, k);
-            var vb = b == null ? Vector512<T>.Zero : Load(b + i, k);
-            var vc = c == null ? Vector512<T>.Zero : Load(c + i, k);
-            update.Invoke(ref vp, Load(g + i, k), ref va, ref vb, ref vc);
+            var vx = U.First ? Load(x + i, k) : Vector512<T>.Zero;
+            var vy = U.Second ? Load(y + i, k) : Vector512<T>.Zero;
+            var vz = U.Third ? Load(z + i, k) : Vector512<T>.Zero;
+            var vg = Fma(decay, vp, Load(g + i, k));
+            vp *= keep;
+            U.Invoke(ref vp, vg, ref vx, ref vy, ref vz, rate, a, b, c, d, e, f);
             Store(vp, p + i, k);
-            if (a != null) Store(va, a + i, k);
-            if (b != null) Store(vb, b + i, k);
-            if (c != null) Store(vc, c + i, k);
+            if (U.First) Store(vx, x + i, k);
+            if (U.Second) Store(vy, y + i, k);
+            if (U.Third) Store(vz, z + i, k);
         }
     }
 }
