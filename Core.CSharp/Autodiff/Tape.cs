@@ -62,7 +62,7 @@ internal sealed class Tape : Level
         }
         var gradients = new Tensor[watched.Length];
         for (var i = 0; i < watched.Length; i++)
-            gradients[i] = ((Slot)watched[i].Trace!).Take(out _) ?? ZerosLike(Lower(watched[i]));
+            gradients[i] = ((Slot)watched[i].Trace!).TakeSparse() ?? ZerosLike(Lower(watched[i]));
         return gradients;
     }
 
@@ -123,7 +123,7 @@ internal sealed class Tape : Level
     }
 
     // A kernel adds to memory: a trace that is there already would be lost.
-    private static bool AcceptsPlain(Slot? slot) => slot?.Cotangent is not { } cotangent || (cotangent.Trace is null && !cotangent.IsMeta);
+    private static bool AcceptsPlain(Slot? slot) => slot is not { IsAbstract: true };
 
     private static bool IsPlain(Tensor[] tensors)
     {

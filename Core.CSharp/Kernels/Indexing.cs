@@ -67,6 +67,33 @@ internal static unsafe class Indexing
         }
     }
 
+    /// <summary>Numbers what is in index, in the order of first mention: <c>places[number[i]] = index[i]</c>, and −1 for <paramref name="skip"/>. The first
+    /// <paramref name="found"/> places are known already; the result is how many there are then.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static nint Number(nint m, long* index, nint n, long skip, long* number, long* places, nint found)
+    {
+        // Never cleared: a number counts only where its place points back (Briggs and Torczon, An efficient representation for sparse sets, 1993).
+        var known = (uint*)Scratch.Get(n * sizeof(uint));
+        for (nint i = 0; i < found; i++) known[places[i]] = (uint)i;
+        for (nint i = 0; i < m; i++)
+        {
+            var at = index[i];
+            if (at == skip)
+            {
+                number[i] = -1;
+                continue;
+            }
+            var k = known[at];
+            if (k >= (ulong)found || places[k] != at)
+            {
+                known[at] = k = (uint)found;
+                places[found++] = at;
+            }
+            number[i] = k;
+        }
+        return found;
+    }
+
     /// <summary><c>dx[o, index[i], :] += g[o, i, :]</c> for i &lt; m, but for an index of <paramref name="skip"/>.</summary>
     public static void PutBack<T>(nint outer, nint n, nint inner, T* dx, nint m, long* index, T* g, long skip)
         where T : unmanaged, INumber<T>

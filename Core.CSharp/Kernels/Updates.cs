@@ -30,6 +30,39 @@ internal static unsafe class Updates
         where T : unmanaged, IBinaryFloatingPointIeee754<T> =>
         Run<T, SgdStep<T>>(parts, new(rate, decay, shrink));
 
+    /// <summary><c>p[places[i], :] ← p[places[i], :] − rate·g[i, :]</c> for rows of <paramref name="width"/> elements; no place comes twice.</summary>
+    public static void SgdRows<T>(nint count, nint width, T* p, long* places, T* g, double rate)
+        where T : unmanaged, IBinaryFloatingPointIeee754<T>
+    {
+        var job = new RowsJob<T>
+        {
+            Count = count,
+            Width = width,
+            Size = Math.Max(1, Smallest / Math.Max(1, width)),
+            P = p,
+            Places = places,
+            G = g,
+            Update = new() { Rate = Scalar<T>(rate), Decay = Scalar<T>(0), Keep = Scalar<T>(1) },
+        };
+        job.Size = Math.Max(job.Size, (count + 63) / 64);
+        Workers.For((int)((count + job.Size - 1) / job.Size), ref job);
+    }
+
+    private struct RowsJob<T> : IJob where T : unmanaged
+    {
+        public nint Count, Width, Size;
+        public T* P, G;
+        public long* Places;
+        public SgdStep<T> Update;
+
+        public readonly void Run(int chunk)
+        {
+            nint end = Math.Min(Count, (chunk + 1) * Size);
+            for (nint i = chunk * Size; i < end; i++)
+                Kernel<T, SgdStep<T>>(0, Width, new() { Parameter = P + (nint)Places[i] * Width, Gradient = G + i * Width }, Update);
+        }
+    }
+
     /// <summary>
     /// <c>v ← momentum·v + (1 − dampening)·g; p ← p − rate·v</c>, or with Nesterov <c>p ← p − rate·(g + momentum·v)</c>;
     /// v is the first moment. The usual first step, v = g, is dampening 0 on a zero v.

@@ -108,6 +108,8 @@ namespace Functional.Ops
                 VjpInto = (x, _, g, dx) =>
                 {
                     if (dx[0] is not { } slot) return;
+                    var table = x[0].Shape;
+                    if (table.Axis("take", axis) == 0 && x[1].Count < table[0] && slot.AddRows(g[0], Checked("take", x[1], table[0]), padding ?? -1)) return;
                     var destination = slot.Open(out var accumulate);
                     if (!accumulate) Slices.Fill(destination, 0);
                     AddBack(g[0], x[1], destination, axis, padding);

@@ -16,8 +16,29 @@ internal static unsafe class Steps
     }
 
     /// <inheritdoc cref="Updates.Sgd"/>
-    internal static void Sgd(Tensor[] p, Tensor[] g, double rate, double decay) =>
+    internal static void Sgd(Tensor[] p, Tensor[] g, double rate, double decay)
+    {
+        // Without decay a row that has no gradient stays as it is, and need not be touched.
+        if (decay == 0 && g.Length == p.Length && Array.Exists(g, t => t.Trace is SparseRows))
+        {
+            var rest = Array.FindAll(Enumerable.Range(0, p.Length).ToArray(), i => !SgdByRows(p[i], g[i], rate));
+            (p, g) = (Array.ConvertAll(rest, i => p[i]), Array.ConvertAll(rest, i => g[i]));
+        }
         Take("sgd", p, g, null, null, null, new SgdStep(rate, decay));
+    }
+
+    private static bool SgdByRows(Tensor p, Tensor g, double rate)
+    {
+        if (g.Trace is not SparseRows sparse || g.Shape != p.Shape || g.DType != p.DType || !p.IsContiguous) return false;
+        var (places, sums) = sparse.Distinct();
+        var (count, width) = ((nint)places.Count, (nint)(p.Count / p.Shape[0]));
+        if (p.DType == DType.Float32) Updates.SgdRows(count, width, p.Pointer<float>(), places.Pointer<long>(), sums.Pointer<float>(), rate);
+        else Updates.SgdRows(count, width, p.Pointer<double>(), places.Pointer<long>(), sums.Pointer<double>(), rate);
+        GC.KeepAlive(p);
+        GC.KeepAlive(places);
+        GC.KeepAlive(sums);
+        return true;
+    }
 
     /// <inheritdoc cref="Updates.Momentum"/>
     internal static void Momentum(Tensor[] p, Tensor[] g, Tensor[] v, double rate, double momentum, double dampening, bool nesterov, double decay) =>

@@ -46,14 +46,17 @@ public sealed partial class Tensor
 
     /// <summary>The same elements seen through other strides.</summary>
     internal Tensor View(Shape shape, nint[] strides, nint offset) =>
-        new(DType, shape, strides, offset, _block, _generation, null);
+        Trace is SparseRows rows ? rows.Primal.View(shape, strides, offset) : new(DType, shape, strides, offset, _block, _generation, null);
 
     /// <summary>The traced stand-in of a value.</summary>
     internal static Tensor WithTrace(Tensor primal, Trace trace) =>
         new(primal.DType, primal.Shape, primal.Strides, 0, null, 0, trace);
 
+    /// <summary>A sum of rows as a tensor, whose elements are made when they are first read.</summary>
+    internal static Tensor OfRows(DType dtype, Shape shape, SparseRows rows) => new(dtype, shape, shape.RowMajor, 0, null, 0, rows);
+
     /// <summary>True of a tensor without data.</summary>
-    public bool IsMeta => Trace is null ? _block is null : Trace.Primal.IsMeta;
+    public bool IsMeta => Trace is null ? _block is null : Trace.IsMeta;
 
     /// <summary>The number of axes.</summary>
     public int Rank => Shape.Rank;

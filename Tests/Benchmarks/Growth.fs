@@ -150,13 +150,26 @@ let private operations =
                 (fun x -> Tensor.Attention(x[0], x[1], x[2]))
                 [| for i in 1..3 -> normal i [ 4; 4; n; 32 ] |])
         ladder
-            "embedding of 4096 by 64, forward and backward, by table"
+            "embedding of 4096 by 64, with a step of descent, by table"
             (doubling 64 (1 <<< 18))
             "call"
             (fun _ -> 1.0)
             (fun n ->
                 let indices = key.Fold(7).Integers(Shape.Of [ 4096 ], 0L, int64 n)
-                differentiating (fun x -> Tensor.Embedding(x[0], indices)) [| normal 1 [ n; 64 ] |])
+                let weights = normal 2 [ 4096; 64 ]
+                let table = [| normal 1 [ n; 64 ] |]
+
+                let step =
+                    Action(fun () ->
+                        let struct (_, gradients) =
+                            Diff.ValueAndGrad(
+                                (fun (t: Tensor[]) -> (Tensor.Embedding(t[0], indices) * weights).Sum()),
+                                table
+                            )
+
+                        Steps.Sgd(table, gradients, 1e-3, 0.0))
+
+                fun () -> Memory.Tidy step)
         ladder "tape of n additions, forward and backward" (doubling 8 16384) "operation" float (fun n ->
             let c = normal 2 [ 4 ]
             differentiating (fun x -> Seq.fold (fun (y: Tensor) _ -> y + c) x[0] (seq { 1..n })) [| normal 1 [ 4 ] |])
