@@ -42,24 +42,24 @@ internal static unsafe class Updates
             P = p,
             Places = places,
             G = g,
-            Update = new() { Rate = Scalar<T>(rate), Decay = Scalar<T>(0), Keep = Scalar<T>(1) },
+            Numbers = new(rate, 0, 0),
         };
         job.Size = Math.Max(job.Size, (count + 63) / 64);
         Workers.For((int)((count + job.Size - 1) / job.Size), ref job);
     }
 
-    private struct RowsJob<T> : IJob where T : unmanaged
+    private struct RowsJob<T> : IJob where T : unmanaged, IBinaryFloatingPointIeee754<T>
     {
         public nint Count, Width, Size;
         public T* P, G;
         public long* Places;
-        public SgdStep<T> Update;
+        public Numbers<T> Numbers;
 
         public readonly void Run(int chunk)
         {
             nint end = Math.Min(Count, (chunk + 1) * Size);
             for (nint i = chunk * Size; i < end; i++)
-                Kernel<T, SgdStep<T>>(0, Width, new() { Parameter = P + (nint)Places[i] * Width, Gradient = G + i * Width }, Update);
+                Kernel<T, SgdStep<T>>(0, Width, new() { Parameter = P + (nint)Places[i] * Width, Gradient = G + i * Width }, Numbers);
         }
     }
 
