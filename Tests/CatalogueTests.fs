@@ -4,6 +4,7 @@ module Functional.Tests.CatalogueTests
 open System
 open Expecto
 open Functional
+open Functional.Autodiff
 open Functional.Kernels
 
 let private draw seed (shape: int list) =
@@ -387,4 +388,43 @@ let gammaQuantiles =
                             Expect.isLessThan (abs (e - g)) (1e-4 * (1e-3 + abs e)) $"{e} {g}")
                         expected
                         actual)
+        ]
+
+/// From 16 MiB on results are written around the caches, in loops of their own.
+[<Tests>]
+let large =
+    let fused =
+        Diff.Fuse(fun (t: Tensor[]) -> [| (t[0] * t[0] + t[1]).Tanh(); t[0] * t[1] |])
+
+    let functions: (string * (Tensor -> Tensor -> Tensor)) list =
+        [
+            "one operand", (fun x _ -> x.Exp())
+            "two operands", (fun x _ -> x * x)
+            "a row", (fun x row -> x + row)
+            "a column", (fun x _ -> x - x.Slice(1, 0, Nullable 1))
+            "a power's derivative", (fun x row -> grad (fun (t: Tensor) -> (t * row).Pow(row).Sum()) (x.Abs() + 1.0))
+            "a copy", (fun x _ -> Pointwise.Contiguous(x.Slice(1, 1)))
+            "fused", (fun x row -> fused.Invoke([| x; row.Expand(x.Shape[0], x.Shape[1]) |])[0])
+            "fused, the second", (fun x row -> fused.Invoke([| x; row.Expand(x.Shape[0], x.Shape[1]) |])[1])
+            "softmax", (fun x _ -> x.Softmax 1)
+            "running sums", (fun x _ -> x.CumSum 1)
+            "a linear recurrence", (fun x _ -> Tensor.LinearRecurrence(x.Tanh(), x, 1))
+            "a transposed copy", (fun x _ -> Pointwise.Contiguous(x.T).T)
+        ]
+
+    testList
+        "results that no cache holds"
+        [
+            // Rows that are whole cache lines, and rows that are not.
+            for columns in [ 8192; 8193 ] do
+                for name, f in functions do
+                    testCase $"{name} of rows of {columns}" (fun () ->
+                        let x = (Key.OfSeed 1L).Normal(Shape.Of [ 520; columns ])
+                        let row = (Key.OfSeed 2L).Uniform(Shape.Of [ columns ])
+                        let y = f x row
+
+                        for first, last in [ 0, 7; 255, 260; 517, 520 ] do
+                            let part (t: Tensor) = t.Slice(0, first, Nullable last)
+                            let small = Pointwise.Contiguous(part x)
+                            Laws.Numbers.identical $"rows from {first} on" (f small row) (part y))
         ]

@@ -32,7 +32,7 @@ internal sealed unsafe class FusedLoop<T> where T : unmanaged, INumber<T>
     private readonly int[] _outputs;
     private readonly object[] _bodies;
     private readonly string _signature;
-    private readonly ConcurrentDictionary<UInt128, Vectors> _byRepeated = new();
+    private readonly ConcurrentDictionary<(UInt128 Repeated, bool Around), Vectors> _byRepeated = new();
 
     /// <summary>Whether loops can be emitted, and vectors are wide enough that the compiler puts the functors' bodies into them.</summary>
     internal static bool Available => RuntimeFeature.IsDynamicCodeCompiled && Vector256.IsHardwareAccelerated;
@@ -94,7 +94,7 @@ internal sealed unsafe class FusedLoop<T> where T : unmanaged, INumber<T>
         var job = new Job
         {
             Loop = this,
-            Vectors = _byRepeated.GetOrAdd(repeated, static (r, loop) => loop.Get(r), this),
+            Vectors = _byRepeated.GetOrAdd((repeated, IsStreamed(count, rank == 1 ? 0 : inner, pointers)), static (kind, loop) => loop.Get(kind.Repeated, kind.Around), this),
             Repeated = repeated,
             Rank = rank,
             Lengths = lengths,
@@ -112,6 +112,16 @@ internal sealed unsafe class FusedLoop<T> where T : unmanaged, INumber<T>
         // One long row is cut between vectors, many rows between rows.
         job.Size = rank == 1 ? ((inner + chunks - 1) / chunks + 63) & ~(nint)63 : (job.Rows + chunks - 1) / chunks;
         Workers.For(chunks, ref job);
+    }
+
+    /// <summary>Whether no cache holds an output, and all of them, booleans apart, are made of whole cache lines, row by row where there are several.</summary>
+    private bool IsStreamed(nint count, nint inner, byte** pointers)
+    {
+        if (count * sizeof(T) < Streaming.Least || inner * sizeof(T) % sizeof(Vector512<T>) != 0) return false;
+        for (var i = _inputIsBool.Length; i < Operands; i++)
+            if (Size(i) == sizeof(T) && (nint)pointers[i] % sizeof(Vector512<T>) != 0)
+                return false;
+        return true;
     }
 
     private struct Job : IJob
@@ -134,6 +144,7 @@ internal sealed unsafe class FusedLoop<T> where T : unmanaged, INumber<T>
                 for (var i = 0; i < operands; i++) at[i] = Pointers[i] + start * Steps[i];
                 var n = Math.Min(Size, Lengths[0] - start);
                 if (n > 0) Row(n, at);
+                Streaming.Finish();
                 return;
             }
             for (var row = start; row < Math.Min(Rows, start + Size); row++)
@@ -149,6 +160,7 @@ internal sealed unsafe class FusedLoop<T> where T : unmanaged, INumber<T>
                 }
                 Row(Lengths[Rank - 1], at);
             }
+            Streaming.Finish();
         }
 
         private readonly void Row(nint n, byte** at)
@@ -184,13 +196,13 @@ internal sealed unsafe class FusedLoop<T> where T : unmanaged, INumber<T>
 
     // ---- emitting ----
 
-    private Vectors Get(UInt128 repeated)
+    private Vectors Get(UInt128 repeated, bool around)
     {
         if (Compiled.Count >= MostCompiled) Compiled.Clear();
-        return Compiled.GetOrAdd($"{_signature} {repeated.ToString(CultureInfo.InvariantCulture)}", _ => Emit(repeated));
+        return Compiled.GetOrAdd($"{_signature} {repeated.ToString(CultureInfo.InvariantCulture)} {around}", _ => Emit(repeated, around));
     }
 
-    private Vectors Emit(UInt128 repeated)
+    private Vectors Emit(UInt128 repeated, bool around)
     {
         var method = new DynamicMethod("fused", typeof(void), [typeof(nint), typeof(byte**), typeof(object[])], typeof(FusedLoop<T>).Module, skipVisibility: true);
         var il = method.GetILGenerator();
@@ -250,7 +262,7 @@ internal sealed unsafe class FusedLoop<T> where T : unmanaged, INumber<T>
         {
             il.Emit(OpCodes.Ldloc, values[_outputs[o]]);
             Address(inputs + o);
-            Word(IsBool(_outputs[o]) ? nameof(StoreLanes) : nameof(Store));
+            Word(IsBool(_outputs[o]) ? nameof(StoreLanes) : around ? nameof(StoreAround) : nameof(Store));
         }
         il.Emit(OpCodes.Ldloc, index);
         il.Emit(OpCodes.Ldc_I4, Vector512<T>.Count);
@@ -290,6 +302,9 @@ internal sealed unsafe class FusedLoop<T> where T : unmanaged, INumber<T>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Store(Vector512<T> v, byte* p) => v.Store((T*)p);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreAround(Vector512<T> v, byte* p) => v.StoreAlignedNonTemporal((T*)p);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<T> LoadLanes(byte* p)

@@ -30,7 +30,7 @@ internal static unsafe partial class Loops
             Tiles(in g, axis, ref tile);
             return;
         }
-        var row = new CopyRow<T> { X = x, Y = y };
+        var row = new CopyRow<T> { X = x, Y = y, Streamed = Large<T>(g.Count) };
         (row.StepX, row.StepY) = g.Rank > 0 ? (g.Stride(0, 0), g.Stride(1, 0)) : (1, 1);
         WalkEach(in g, row);
     }
@@ -39,11 +39,12 @@ internal static unsafe partial class Loops
     {
         public T* X, Y;
         public nint StepX, StepY;
+        public bool Streamed;
 
         public readonly void Run(nint n, nint o0, nint o1, nint o2, nint o3)
         {
             T* x = X + o0, y = Y + o1;
-            if (StepX == 1 && StepY == 1) Stretch((byte*)x, (byte*)y, n * sizeof(T));
+            if (StepX == 1 && StepY == 1) Stretch((byte*)x, (byte*)y, n * sizeof(T), Streamed);
             else if (StepX == 0 && StepY == 1) new Span<T>(y, (int)n).Fill(*x);
             else if (StepY == 1) Gather(x, StepX, y, n);
             else
@@ -53,19 +54,23 @@ internal static unsafe partial class Loops
         }
     }
 
-    /// <summary>Copies bytes: up to a page of them without the system's copy, which takes as long to find its way. The first and
-    /// last vectors lie over their neighbours, which are stored on whole cache lines.</summary>
+    /// <summary>Copies bytes. The first and last vectors lie over their neighbours, which are stored on whole cache lines: up to a page of them without the
+    /// system's copy, which takes as long to find its way, and around the caches where no cache holds the result.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Stretch(byte* x, byte* y, nint bytes)
+    private static void Stretch(byte* x, byte* y, nint bytes, bool streamed)
     {
-        nint last = bytes - Vector512<byte>.Count;
-        if (last < 0 || bytes > 4096)
+        nint w = Vector512<byte>.Count, last = bytes - w;
+        if (last < 0 || (bytes > 4096 && !streamed))
         {
             Unsafe.CopyBlockUnaligned(y, x, (uint)bytes);
             return;
         }
         Vector512.Load(x).Store(y);
-        for (nint i = Vector512<byte>.Count - (nint)y % Vector512<byte>.Count; i < last; i += Vector512<byte>.Count) Vector512.Load(x + i).Store(y + i);
+        nint i = w - (nint)y % w;
+        if (streamed)
+            for (; i < last; i += w) Vector512.Load(x + i).StoreAlignedNonTemporal(y + i);
+        else
+            for (; i < last; i += w) Vector512.Load(x + i).Store(y + i);
         Vector512.Load(x + last).Store(y + last);
     }
 
