@@ -80,6 +80,8 @@ let matrices =
                 let a, b = draw 1 [ 4; 1; 3; 3 ] + 4.0 * eye 3, draw 2 [ 2; 3; 2 ]
                 near "A·X" (b.Expand(4, 2, 3, 2)) (a.Matmul(a.Solve b))
                 near "triangles" (b.Expand(4, 2, 3, 2)) (a.Tril().Matmul(a.SolveTriangular b))
+                let one = draw 3 [ 3 ]
+                near "one vector" (one.Expand(4, 1, 3)) (a.Matmul((a.Solve one).Unsqueeze -1).Squeeze -1)
                 GradCheck.run (fun x -> (x[0] + 9.0 * eye 2).Solve x[1]) [ [ 2; 2 ]; [ 3; 2; 1 ] ])
 
             testCase "all orders of norms" (fun () ->

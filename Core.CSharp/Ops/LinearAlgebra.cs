@@ -13,10 +13,10 @@ namespace Functional
         /// <summary>A⁻¹ of square matrices; a singular one is refused.</summary>
         public Tensor Inverse() => LinearAlgebra.Inverse.Call(this);
 
-        /// <summary>X with A·X = B for square matrices A […, n, n] and B […, n, k], or a vector [n] for one matrix. The leading axes broadcast.</summary>
+        /// <summary>X with A·X = B for square matrices A […, n, n] and B […, n, k], or one vector [n] for all of them. The leading axes broadcast.</summary>
         public Tensor Solve(Tensor b)
         {
-            if (Rank == 2 && b.Rank == 1) return LinearAlgebra.Solve.Call(this, b.Unsqueeze(-1)).Squeeze(-1);
+            if (Rank >= 2 && b.Rank == 1 && b.Shape[0] == Shape[-1]) return Solve(b.Unsqueeze(-1)).Squeeze(-1);
             if (Rank < 2 || b.Rank < 2 || b.Shape[-2] != Shape[-1]) return LinearAlgebra.Solve.Call(this, b);
             var batch = Shape.Broadcast("solve", Shape.Of(Shape.Sizes[..^2]), Shape.Of(b.Shape.Sizes[..^2]));
             return LinearAlgebra.Solve.Call(Expand([.. batch.Sizes, .. Shape.Sizes[^2..]]), b.Expand([.. batch.Sizes, .. b.Shape.Sizes[^2..]]));

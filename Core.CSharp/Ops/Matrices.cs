@@ -15,9 +15,9 @@ namespace Functional
             return Matrices.CrossAlong(axis).Call(ExpandTo(shape), b.ExpandTo(shape));
         }
 
-        /// <summary>X with A·X = B for triangular matrices A […, n, n], of which only the lower or upper triangle is read, and B […, n, k] or a vector.</summary>
-        public Tensor SolveTriangular(Tensor b, bool lower = true) =>
-            Rank == 2 && b.Rank == 1 ? SolveTriangular(b.Unsqueeze(-1), lower).Squeeze(-1) : (lower ? Tril() : Triu()).Solve(b);
+        /// <summary>X with A·X = B for triangular matrices A […, n, n], of which only the lower or upper triangle is read, and B […, n, k] or one vector [n] for all of
+        /// them. The leading axes broadcast.</summary>
+        public Tensor SolveTriangular(Tensor b, bool lower = true) => (lower ? Tril() : Triu()).Solve(b);
 
         /// <summary>A norm of matrices […, m, n]: "fro" √Σ|aᵢⱼ|², "nuc" the sum of the singular values, "2" the largest of them, "1" the largest sum of a column,
         /// "inf" the largest sum of a row.</summary>
