@@ -96,7 +96,7 @@ internal sealed class Tape : Level
         if (!any) return;
         for (var i = 0; i < outputs.Length; i++) g[i] ??= ZerosLike(y[i]);
         var cotangents = (Tensor[])g!;
-        if (op.VjpInto is { } fused && IsPlain(x) && IsPlain(y) && IsPlain(cotangents) && Array.TrueForAll(inputs, AcceptsPlain))
+        if (op.VjpInto is { } fused && IsPlain(x) && IsPlain(y) && IsPlain(cotangents) && AcceptPlain(inputs))
         {
             fused(x, y, cotangents, inputs);
             GC.KeepAlive(recording);
@@ -123,7 +123,13 @@ internal sealed class Tape : Level
     }
 
     // A kernel adds to memory: a trace that is there already would be lost.
-    private static bool AcceptsPlain(Slot? slot) => slot is not { IsAbstract: true };
+    private static bool AcceptPlain(Slot?[] slots)
+    {
+        foreach (var slot in slots)
+            if (slot is { IsAbstract: true })
+                return false;
+        return true;
+    }
 
     private static bool IsPlain(Tensor[] tensors)
     {

@@ -50,7 +50,7 @@ internal static unsafe partial class Loops
     }
 
     [SkipLocalsInit]
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void CompareKernel<T, F>(nint n, T* x, nint stepX, T* y, nint stepY, byte* z, nint stepZ, F f)
         where T : unmanaged, INumber<T> where F : struct, ICompare
     {
@@ -109,7 +109,7 @@ internal static unsafe partial class Loops
             SelectKernel(n, Mask + o0, StepMask, A + o1, StepA, B + o2, StepB, Z + o3, StepZ, Accumulate);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void SelectKernel<T>(nint n, byte* mask, nint stepMask, T* a, nint stepA, T* b, nint stepB, T* z, nint stepZ, bool accumulate)
         where T : unmanaged, INumber<T>
     {
@@ -165,7 +165,7 @@ internal static unsafe partial class Loops
         public readonly void Run(nint n, nint o0, nint o1, nint o2, nint o3) => ConvertKernel(n, X + o0, StepX, Y + o1, StepY);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void ConvertKernel<TFrom, TTo>(nint n, TFrom* x, nint stepX, TTo* y, nint stepY)
         where TFrom : unmanaged, INumber<TFrom> where TTo : unmanaged, INumber<TTo>
     {

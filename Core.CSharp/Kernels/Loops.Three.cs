@@ -81,7 +81,7 @@ internal static unsafe partial class Loops
     }
 
     [SkipLocalsInit]
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void Kernel3<T, F, TStore>(nint n, nint rows, T* a, nint stepA, nint rowA, T* b, nint stepB, nint rowB, T* c, nint stepC, nint rowC, T* z, nint rowZ,
         bool accumulate, F f) where T : unmanaged, INumber<T> where F : struct, IMap3 where TStore : struct, Streaming.IStore
     {

@@ -8,6 +8,7 @@ namespace Functional.Kernels;
 /// Elementwise loops, written once per number of operands; the body is a struct that the JIT inlines. An element's value
 /// never depends on its position: the last partial vector runs through the same body under a mask. The destination may be
 /// one of the inputs (same walk), but must not overlap one otherwise.
+/// The kernels are not inlined into what runs their chunks: the JIT would then have nothing left to spend on the bodies, and call them vector by vector.
 /// </summary>
 internal static unsafe partial class Loops
 {
@@ -130,7 +131,7 @@ internal static unsafe partial class Loops
 
     /// <summary>Rows of n elements: <paramref name="stepX"/> is x's stride along a row, 0 or 1, <paramref name="rowX"/> that from row to row.</summary>
     [SkipLocalsInit]
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void Kernel1<T, F, TStore>(nint n, nint rows, T* x, nint stepX, nint rowX, T* y, nint rowY, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap1 where TStore : struct, Streaming.IStore
     {
@@ -275,7 +276,7 @@ internal static unsafe partial class Loops
 
     /// <summary>Rows of n elements, each operand with its stride along a row, 0 or 1, and that from row to row.</summary>
     [SkipLocalsInit]
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void Kernel2<T, F, TStore>(nint n, nint rows, T* x, nint stepX, nint rowX, T* y, nint stepY, nint rowY, T* z, nint rowZ, bool accumulate, F f)
         where T : unmanaged, INumber<T> where F : struct, IMap2 where TStore : struct, Streaming.IStore
     {

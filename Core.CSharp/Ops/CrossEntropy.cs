@@ -18,7 +18,7 @@ namespace Functional
         public static Tensor CrossEntropy(Tensor logits, Tensor labels, double smoothing = 0, int? ignore = null) =>
             labels.DType.IsFloat()
                 ? SoftmaxCrossEntropy(logits, labels, smoothing).Mean()
-                : Ops.CrossEntropy.WithLabels(smoothing, ignore, mean: true).Call(logits, labels);
+                : (smoothing == 0 && ignore is null ? Ops.CrossEntropy.MeanOfLabels : Ops.CrossEntropy.WithLabels(smoothing, ignore, mean: true)).Call(logits, labels);
     }
 }
 

@@ -97,8 +97,8 @@ namespace Functional.Ops
             Vjp = static (x, _, g, i) => i == 0 ? Matmul!.Call(g[0], x[1].T) : Matmul!.Call(x[0].T, g[0]),
             VjpInto = static (x, _, g, dx) =>
             {
-                if (dx[0] is { } a) Multiply(g[0], Transposed(x[1]), a.Open(out var accumulate), accumulate);
-                if (dx[1] is { } b) Multiply(Transposed(x[0]), g[0], b.Open(out var accumulate), accumulate);
+                if (dx[0] is { } a) Multiply(g[0], x[1], a.Open(out var accumulate), accumulate, turnB: true);
+                if (dx[1] is { } b) Multiply(x[0], g[0], b.Open(out var accumulate), accumulate, turnA: true);
             },
             Jvp = static (x, _, dx) =>
             {
@@ -157,8 +157,8 @@ namespace Functional.Ops
             VjpInto = (x, y, g, dx) =>
             {
                 var pre = activation == Activation.None ? g[0] : Activations.BackwardPlain(activation, y[0], g[0]);
-                if (dx[0] is { } a) Multiply(pre, Transposed(x[1]), a.Open(out var accumulate), accumulate);
-                if (dx[1] is { } w) Multiply(Transposed(x[0]), pre, w.Open(out var accumulate), accumulate);
+                if (dx[0] is { } a) Multiply(pre, x[1], a.Open(out var accumulate), accumulate, turnB: true);
+                if (dx[1] is { } w) Multiply(x[0], pre, w.Open(out var accumulate), accumulate, turnA: true);
                 if (x.Length > 2 && dx[2] is { } b) ColumnSums(pre, b.Open(out var accumulate), accumulate);
             },
             Reads = activation == Activation.None ? Reads.Inputs : Reads.All,
@@ -183,20 +183,22 @@ namespace Functional.Ops
 
         // ---- on plain tensors ----
 
-        /// <summary>c (+)= a·b, matrix by matrix; a and b may be any views.</summary>
-        private static void Multiply(Tensor a, Tensor b, Tensor c, bool accumulate)
+        /// <summary>c (+)= a·b, matrix by matrix, or with aᵀ or bᵀ in their place; a and b may be any views.</summary>
+        private static void Multiply(Tensor a, Tensor b, Tensor c, bool accumulate, bool turnA = false, bool turnB = false)
         {
-            if (c.DType == DType.Float32) Multiply<float>(a, b, c, accumulate);
-            else Multiply<double>(a, b, c, accumulate);
+            if (c.DType == DType.Float32) Multiply<float>(a, b, c, accumulate, turnA, turnB);
+            else Multiply<double>(a, b, c, accumulate, turnA, turnB);
             GC.KeepAlive(a);
             GC.KeepAlive(b);
         }
 
-        private static void Multiply<T>(Tensor a, Tensor b, Tensor c, bool accumulate) where T : unmanaged, IBinaryFloatingPointIeee754<T>
+        private static void Multiply<T>(Tensor a, Tensor b, Tensor c, bool accumulate, bool turnA, bool turnB) where T : unmanaged, IBinaryFloatingPointIeee754<T>
         {
             if (c.Count == 0) return;
-            nint m = a.Shape[-2], k = a.Shape[-1], n = b.Shape[-1];
+            nint m = c.Shape[-2], k = a.Shape[turnA ? -2 : -1], n = c.Shape[-1];
             var (aRow, aColumn, bRow, bColumn, cRow) = (a.Strides[^2], a.Strides[^1], b.Strides[^2], b.Strides[^1], c.Strides[^2]);
+            if (turnA) (aRow, aColumn) = (aColumn, aRow);
+            if (turnB) (bRow, bColumn) = (bColumn, bRow);
             if (c.Rank == 2)
             {
                 Gemm<T>.Run(m, n, k, a.Pointer<T>(), aRow, aColumn, b.Pointer<T>(), bRow, bColumn, c.Pointer<T>(), cRow, accumulate, default);
@@ -256,14 +258,6 @@ namespace Functional.Ops
             if (x.DType == DType.Float32) Functional.Kernels.Reductions.Sum(in walks, x.Pointer<float>(), y.Pointer<float>(), accumulate);
             else Functional.Kernels.Reductions.Sum(in walks, x.Pointer<double>(), y.Pointer<double>(), accumulate);
             GC.KeepAlive(x);
-        }
-
-        private static Tensor Transposed(Tensor x)
-        {
-            var (sizes, strides) = (x.Shape.ToArray(), (nint[])x.Strides.Clone());
-            (sizes[^1], sizes[^2]) = (sizes[^2], sizes[^1]);
-            (strides[^1], strides[^2]) = (strides[^2], strides[^1]);
-            return x.View(Shape.Of(sizes), strides, x.Offset);
         }
     }
 }
