@@ -16,6 +16,10 @@ internal static unsafe partial class NativePages
     /// address of so many bytes and keeps them. Null in all other programs.</summary>
     internal static Func<nint, nint>? Fenced;
 
+    /// <summary>The size of a buffer that is read again and again: from a quarter of a megabyte on whole large pages, since small ones lie anywhere in
+    /// physical memory and share sets of the second cache.</summary>
+    internal static nuint Whole(nuint bytes) => bytes < LargePage / 8 ? bytes : (bytes + LargePage - 1) / LargePage * LargePage;
+
     /// <summary>Memory with arbitrary content; <see cref="NativeMemory.AlignedFree"/> gives it back.</summary>
     internal static void* Allocate(nuint bytes)
     {

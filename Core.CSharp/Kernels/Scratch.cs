@@ -23,7 +23,7 @@ internal sealed unsafe class Scratch
             NativeMemory.AlignedFree(mine._memory);
             mine._memory = null;
             mine._bytes = 0;
-            var grown = (nuint)bytes + ((nuint)bytes >> 2);
+            var grown = NativePages.Whole((nuint)bytes + ((nuint)bytes >> 2));
             mine._memory = NativePages.Allocate(grown);
             mine._bytes = grown;
         }
@@ -64,8 +64,9 @@ internal sealed unsafe class SharedScratch
             NativeMemory.AlignedFree(memory.Pointer);
             memory.Pointer = null;
             memory._bytes = 0;
-            memory.Pointer = NativePages.Allocate((nuint)bytes);
-            memory._bytes = (nuint)bytes;
+            var whole = NativePages.Whole((nuint)bytes);
+            memory.Pointer = NativePages.Allocate(whole);
+            memory._bytes = whole;
         }
         return memory;
     }
