@@ -6,25 +6,25 @@ internal static unsafe partial class Gemm<T>
     // Slabs of 256 lose 10–17 % on large matrices: each slab reads and writes C again.
     private const int Slab = 1024;
 
-    /// <summary>Rows of A that one job packs: with a slab of k they stay in L2.</summary>
+    /// <summary>Rows of A that one job copies: with a slab of k they stay in L2.</summary>
     private const int BlockRows = 112;
 
     /// <summary>Columns of B that are packed at once: with a slab of k they take 4 MB, an eighth of L3.</summary>
     private const int GroupColumns = 1024;
 
-    // ---- large: slabs of k; the first rows pack B's slab while they multiply by it, then blocks of rows in parallel, each packing its own A ----
+    // ---- large: slabs of k; the first rows pack B's slab while they multiply by it, then blocks of rows in parallel, each copying its own A ----
 
-    /// <summary>Elements that <see cref="PackBlock"/> needs for so many rows.</summary>
+    /// <summary>Elements that <see cref="CopyBlock"/> needs for so many rows.</summary>
     private static nint BlockSize(nint rows, nint k) => rows * (k + Padding);
 
     // A cache line: rows a multiple of 4 KB apart would share one set of the first cache, which holds fewer lines than a tile has rows.
     private static nint Padding => 64 / sizeof(T);
 
-    /// <summary>Rows whose elements lie side by side are copied as they are; turning them takes three times as long. Others become panels.</summary>
-    private static Block PackBlock(in Problem p, nint m0, nint rows, nint from, nint k, T* target)
+    /// <summary>The copy lies as A does, so that long pieces are moved; turning rows into panels takes three times as long.</summary>
+    private static Block CopyBlock(in Problem p, nint m0, nint rows, nint from, nint k, T* target)
     {
         var source = p.A + m0 * p.ARow + from * p.AColumn;
-        var block = new Block { A = target, Panels = new Panels(rows, MicroKernels<T>.MaxRows) };
+        var block = new Block { A = target, IsCopied = true, Panels = new Panels(rows, MicroKernels<T>.MaxRows) };
         if (p.AColumn == 1)
         {
             (block.Row, block.Step) = (k + Padding, 1);
@@ -32,8 +32,8 @@ internal static unsafe partial class Gemm<T>
         }
         else
         {
-            block.Packed = true;
-            Packing<T>.PackRows(source, p.ARow, p.AColumn, block.Panels, k, target);
+            (block.Row, block.Step) = (1, rows);
+            Packing<T>.Pack(source, p.ARow, p.AColumn, (int)rows, k, target, rows);
         }
         return block;
     }
@@ -72,7 +72,7 @@ internal static unsafe partial class Gemm<T>
         {
             var m0 = Start + chunk * Step;
             var rows = Math.Min(Problem.M - m0, Step);
-            var block = PackBlock(Problem, m0, rows, From, K, (T*)Scratch.Get(BlockSize(rows, K) * sizeof(T)));
+            var block = CopyBlock(Problem, m0, rows, From, K, (T*)Scratch.Get(BlockSize(rows, K) * sizeof(T)));
             nint tile = 2 * Emitter<T>.Lanes;
             for (nint j = 0; j < Problem.N; j += tile)
                 Column(Problem, m0, block, j, (int)Math.Min(tile, Problem.N - j), Packed + j * K, tile, K, first: From == 0, last: From + K == Problem.K);
@@ -111,7 +111,7 @@ internal static unsafe partial class Gemm<T>
         for (nint from = 0; from < p.K; from += depth)
         {
             var k = Math.Min(depth, p.K - from);
-            var first = new HeadJob { Problem = p, Head = PackBlock(p, 0, head, from, k, packed + columns * tile * k), Packed = packed, From = from, K = k };
+            var first = new HeadJob { Problem = p, Head = CopyBlock(p, 0, head, from, k, packed + columns * tile * k), Packed = packed, From = from, K = k };
             Workers.For(columns, ref first);
             var rest = new BlockJob { Problem = p, Packed = packed, Start = head, From = from, K = k, Step = step };
             Workers.For((int)((p.M - head + step - 1) / step), ref rest);

@@ -71,12 +71,12 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
         };
     }
 
-    /// <summary>Rows of A, where they lie or packed where the micro-kernels read them best.</summary>
+    /// <summary>Rows of A, where they lie or copied into the second cache.</summary>
     private struct Block
     {
         internal T* A;
         internal nint Row, Step;
-        internal bool Packed;
+        internal bool IsCopied;
 
         /// <summary>Whether these columns are the first to read it.</summary>
         internal bool IsNew;
@@ -213,10 +213,10 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
         if (last && p.Epilogue.Relu) end.Flags |= Tile.ApplyRelu;
         var a = block.A;
         var c = p.C + m0 * p.CRow + j;
+        var (row, step) = (block.Row, block.Step);
         for (nint panel = 0; panel < block.Panels.Count; panel++)
         {
             var r = block.Panels.Height(panel);
-            var (row, step) = block.Packed ? (1, r) : (block.Row, block.Step);
             MicroKernel kernel;
             if (keep != null && panel == 0)
             {
@@ -234,7 +234,7 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
                     end.Ahead = next + panel * lanes;
                     end.AheadStep = bStep * sizeof(T);
                 }
-                else if (!block.Packed && panel + 1 < block.Panels.Count && (row == 1 || (block.IsNew && row == k && step == 1)))
+                else if (!block.IsCopied && panel + 1 < block.Panels.Count && (row == 1 || (block.IsNew && row == k && step == 1)))
                 {
                     // The next rows: of a transposed A each step has another line, in which their last element lies, and these rows' may not; whole rows follow each other.
                     ahead = true;
@@ -249,7 +249,7 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
                 b = keep;
                 bStep = 2 * lanes;
             }
-            a += block.Packed ? r * k : r * row;
+            a += r * row;
             c += r * p.CRow;
         }
     }

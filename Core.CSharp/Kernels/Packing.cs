@@ -20,33 +20,14 @@ internal readonly struct Panels
     internal int Height(nint panel) => (int)(panel < _taller ? _height + 1 : _height);
 }
 
-/// <summary>Copies of panels of A and B in the order in which a micro-kernel reads them.
+/// <summary>Copies in the order in which a micro-kernel reads them.
 /// <code>
-/// A panel, rows r0 …:  p = 0: a[r0] a[r0+1] … ; p = 1: …      (k-major, as wide as the panel has rows; the panels of a block follow each other)
 /// B panel, columns j0 …:  p = 0: b[j0] … b[j0+width-1] ; p = 1: …   (k-major, always as wide as the widest tile)
+/// A block, transposed:    p = 0: a[m0] … a[m0+rows-1] ; p = 1: …    (k-major, as wide as the block)
 /// </code></summary>
 internal static unsafe class Packing<T> where T : unmanaged
 {
     private const int Square = Transposition.Tile;
-
-    /// <summary>A block of A, panel after panel. Memory is walked along its lines: all panels of a step of k where the rows lie side by side,
-    /// otherwise all of k for a panel.</summary>
-    internal static void PackRows(T* source, nint row, nint along, in Panels panels, nint k, T* target)
-    {
-        var steps = row == 1 ? Square : k;
-        for (nint p = 0; p < k; p += steps)
-        {
-            var from = source + p * along;
-            var to = target;
-            for (nint panel = 0; panel < panels.Count; panel++)
-            {
-                var height = panels.Height(panel);
-                Pack(from, row, along, height, Math.Min(steps, k - p), to + p * height, height);
-                from += height * row;
-                to += height * k;
-            }
-        }
-    }
 
     /// <summary>target[p·width + i] = source[i·across + p·along] for i &lt; count, p &lt; k; strides in elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
