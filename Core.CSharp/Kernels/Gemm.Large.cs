@@ -6,8 +6,9 @@ internal static unsafe partial class Gemm<T>
     // Slabs of 256 lose 10–17 % on large matrices: each slab reads and writes C again.
     private const int Slab = 1024;
 
-    /// <summary>Rows of A that one job copies: with a slab of k they stay in L2.</summary>
-    private const int BlockRows = 112;
+    /// <summary>Rows of A that are copied at once: with a slab of k they stay in L2. Few where the copy moves along them, so that they leave room
+    /// for B; many where it moves across.</summary>
+    private static int BlockRows(in Problem p) => p.AColumn == 1 ? 28 : 112;
 
     /// <summary>Columns of B that are packed at once: with a slab of k they take 4 MB, an eighth of L3.</summary>
     private const int GroupColumns = 1024;
@@ -101,12 +102,13 @@ internal static unsafe partial class Gemm<T>
         var depth = ((p.K + slabs - 1) / slabs + 15) / 16 * 16;
         // Two panels: the memory that packing B moves takes about as long as their products, and the two go on at once.
         var head = Math.Min(p.M, 2 * MicroKernels<T>.MaxRows);
-        var blocks = (p.M - head + BlockRows - 1) / BlockRows;
+        var most = BlockRows(p);
+        var blocks = (p.M - head + most - 1) / most;
         // As many blocks as threads can share evenly.
         blocks = (blocks + Workers.Count - 1) / Workers.Count * Workers.Count;
         var step = (p.M - head + blocks - 1) / blocks;
-        var most = Math.Min(depth, p.K);
-        var memory = SharedScratch.Rent((columns * tile * most + BlockSize(head, most)) * sizeof(T));
+        var deepest = Math.Min(depth, p.K);
+        var memory = SharedScratch.Rent((columns * tile * deepest + BlockSize(head, deepest)) * sizeof(T));
         var packed = (T*)memory.Pointer;
         for (nint from = 0; from < p.K; from += depth)
         {

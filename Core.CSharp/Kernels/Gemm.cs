@@ -19,6 +19,10 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
 
     // Up to about 512³ packing costs more than it saves.
     private const double PackAbove = 512.0 * 512 * 512;
+    private const int PackRows = 56;
+
+    // Rows of a turned product that are computed in a buffer before they are stored.
+    private const int TurnedRows = 112;
 
     // Below this a second thread gains less than it costs to hand over.
     private const double ParallelAbove = 150e3;
@@ -98,11 +102,15 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
         var work = (double)p.M * p.N * p.K;
         // Nothing to sum: only the epilogue is left.
         if (!MicroKernels<T>.Available || p.K == 0) RunPortable(p);
-        else if (work > PackAbove && p.M > BlockRows / 2 && p.N > 2 * Emitter<T>.Lanes) RunGroups(p);
+        else if ((work > PackAbove || IsScattered(p)) && p.M > PackRows && p.N > 2 * Emitter<T>.Lanes) RunGroups(p);
         else if (along == Along.K) RunDots(p, work);
         else if (along == Along.Rows) RunDirect(p.Turned(), work);
         else RunDirect(p, work);
     }
+
+    /// <summary>Whether tiles would read a transposed A in pieces of less than half a cache line, more lines than the first cache holds beside those of B.</summary>
+    private static bool IsScattered(in Problem p) =>
+        p.ARow == 1 && p.AColumn != 1 && MicroKernels<T>.MaxRows * sizeof(T) < 32 && p.K > 256 && (p.BColumn == 1 || p.M * p.K * sizeof(T) > 1 << 20);
 
     // ---- small and middling: read A and B where they are; only a transposed B is packed, panel by panel ----
 
@@ -169,7 +177,7 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
         var turns = p.CColumn != 1 || (p.IsTurned && p.Epilogue.Bias != null);
         var columns = new Panels((n1 - n0 + lanes - 1) / lanes, packs ? 2 : MicroKernels<T>.Widest(panels.Height(0)));
         var packed = packs ? 2 * lanes * p.K : 0;
-        var scratch = packs || turns ? (T*)Scratch.Get((packed + (turns ? 2 * BlockRows * lanes : 0)) * sizeof(T)) : null;
+        var scratch = packs || turns ? (T*)Scratch.Get((packed + (turns ? 2 * TurnedRows * lanes : 0)) * sizeof(T)) : null;
         var j = n0;
         for (nint column = 0; column < columns.Count; column++)
         {
@@ -185,8 +193,8 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
             }
             var next = !packs && panels.Count > 1 && j + width < n1 ? b + width : null;
             if (turns)
-                for (var m = m0; m < m1; m += BlockRows)
-                    TurnedBlock(p, m, Math.Min(m1 - m, BlockRows), j, width, b, bStep, scratch + packed, columns.Height(0) * lanes, first, last, m + BlockRows < m1 ? null : next);
+                for (var m = m0; m < m1; m += TurnedRows)
+                    TurnedBlock(p, m, Math.Min(m1 - m, TurnedRows), j, width, b, bStep, scratch + packed, columns.Height(0) * lanes, first, last, m + TurnedRows < m1 ? null : next);
             else Column(p, m0, block, j, width, b, bStep, p.K, first, last, next);
             j += width;
         }
