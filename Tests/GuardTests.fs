@@ -119,6 +119,7 @@ let private products =
             127, 333, 109
             // rows enough for slabs of k
             29, 33, 1100
+            117, 33, 300
         ]
 
 /// Too large for the caches: both operands are packed, the second time in two groups of columns and two slabs of k.

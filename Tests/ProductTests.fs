@@ -29,6 +29,8 @@ let private shapes =
         40, 33, 1030
         16, 60, 1030
         40, 48, 1
+        // A transposed A in pieces of half a cache line.
+        117, 33, 300
     ]
 
 let private element seed i j =

@@ -8,7 +8,7 @@ internal static unsafe partial class Gemm<T>
 
     /// <summary>Rows of A that are copied at once: with a slab of k they stay in L2. Few where the copy moves along them, so that they leave room
     /// for B; many where it moves across.</summary>
-    private static int BlockRows(in Problem p) => p.AColumn == 1 ? 28 : 112;
+    private static int BlockRows(in Problem p) => p.AColumn == 1 ? 28 / MicroKernels<T>.MaxRows * MicroKernels<T>.MaxRows : 112;
 
     /// <summary>Columns of B that are packed at once: with a slab of k they take 4 MB, an eighth of L3.</summary>
     private const int GroupColumns = 1024;

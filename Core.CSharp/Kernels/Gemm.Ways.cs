@@ -1,5 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Functional.Kernels;
 
@@ -89,7 +91,8 @@ internal static unsafe partial class Gemm<T>
         var rows = new Panels(m1 - m0, DotKernels<T>.MostRows(columns.Height(0)));
         var unaligned = stackalloc T[DotKernels<T>.Sums + lanes];
         var sums = (T*)(((nint)unaligned + 63) & -64);
-        var totals = stackalloc T[DotKernels<T>.Sums / lanes];
+        // Rows of sums are read a vector at a time.
+        var totals = stackalloc T[DotKernels<T>.Sums / lanes + lanes];
         var vectors = (p.K - 1) / lanes;
         var mask = MicroKernels<T>.Mask((int)(p.K - vectors * lanes));
         for (nint row = 0, i = m0; row < rows.Count; row++)
@@ -119,7 +122,8 @@ internal static unsafe partial class Gemm<T>
         var plain = !accumulate && !relu && bias == null;
         for (nint r = 0; r < rows; r++, c += cRow, sums += columns)
         {
-            if (plain)
+            if (plain && cColumn == 1 && Avx512F.IsSupported) Lanes.Store(Vector512.Load(sums), c, columns);
+            else if (plain)
                 for (nint s = 0; s < columns; s++) c[s * cColumn] = sums[s];
             else
                 for (nint s = 0; s < columns; s++)
