@@ -107,15 +107,15 @@ internal static unsafe partial class Loops
                 splatC = Vector512.Create(*c);
                 pc = (T*)&splatC;
             }
-            nint left = n;
+            nint left = n, nextA = stepA * w, nextB = stepB * w, nextC = stepC * w;
             for (; left >= w; left -= w)
             {
                 var v = f.Invoke(Vector512.Load(pa), Vector512.Load(pb), Vector512.Load(pc));
                 if (accumulate) v += Vector512.Load(pz);
                 TStore.Store(v, pz);
-                pa += stepA * w;
-                pb += stepB * w;
-                pc += stepC * w;
+                pa += nextA;
+                pb += nextB;
+                pc += nextC;
                 pz += w;
             }
             if (left > 0)

@@ -145,14 +145,15 @@ internal static unsafe partial class Loops
                 splat = Vector512.Create(*x);
                 px = (T*)&splat;
             }
-            nint left = n;
+            // The step is computed here, not in the loop: with nothing between the branch and the loop the JIT enters it from both sides, and then keeps no constants in registers.
+            nint left = n, next = stepX * w;
             // One vector at a time: the processor looks further ahead than any unrolling, which made exp and tanh 2 to 3 % slower.
             for (; left >= w; left -= w)
             {
                 var v = f.Invoke(Vector512.Load(px));
                 if (accumulate) v += Vector512.Load(py);
                 TStore.Store(v, py);
-                px += stepX * w;
+                px += next;
                 py += w;
             }
             if (left > 0)
@@ -297,11 +298,11 @@ internal static unsafe partial class Loops
                 splatY = Vector512.Create(*y);
                 py = (T*)&splatY;
             }
-            nint left = n;
+            nint left = n, nextX = stepX * w, nextY = stepY * w;
             for (; left >= 2 * w; left -= 2 * w)
             {
                 var a = f.Invoke(Vector512.Load(px), Vector512.Load(py));
-                var b = f.Invoke(Vector512.Load(px + stepX * w), Vector512.Load(py + stepY * w));
+                var b = f.Invoke(Vector512.Load(px + nextX), Vector512.Load(py + nextY));
                 if (accumulate)
                 {
                     a += Vector512.Load(pz);
@@ -309,8 +310,8 @@ internal static unsafe partial class Loops
                 }
                 TStore.Store(a, pz);
                 TStore.Store(b, pz + w);
-                px += 2 * w * stepX;
-                py += 2 * w * stepY;
+                px += 2 * nextX;
+                py += 2 * nextY;
                 pz += 2 * w;
             }
             for (; left > 0; left -= w)
@@ -319,8 +320,8 @@ internal static unsafe partial class Loops
                 var a = f.Invoke(Lanes.Load(px, m), Lanes.Load(py, m));
                 if (accumulate) a += Lanes.Load(pz, m);
                 Lanes.Store(a, pz, m);
-                px += stepX * w;
-                py += stepY * w;
+                px += nextX;
+                py += nextY;
                 pz += w;
             }
         }
