@@ -141,9 +141,22 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
         var byColumns = p.N >= 2 * tile && (p.N >= p.M || p.BColumn != 1);
         var unit = byColumns ? tile : 1;
         var size = byColumns ? p.N : p.M;
-        var step = ((size + parts - 1) / parts + unit - 1) / unit * unit;
+        var step = Even((size + unit - 1) / unit, parts, threads) * unit;
         var job = new DirectJob { Problem = p, ByColumns = byColumns, Step = step };
         Workers.For((int)((size + step - 1) / step), ref job);
+    }
+
+    /// <summary>Units in a part: about so many parts that no thread has much more to do than another. Six panels in four parts would be three of two, and
+    /// one of two threads would take two of them.</summary>
+    private static nint Even(nint units, nint parts, nint threads)
+    {
+        var (best, least) = ((nint)0, nint.MaxValue);
+        for (var step = (units + parts - 1) / parts; ; step++)
+        {
+            var longest = ((units + step - 1) / step + threads - 1) / threads * step;
+            if (longest < least) (best, least) = (step, longest);
+            if (step * threads >= units || least * threads * 16 <= units * 17) return best;
+        }
     }
 
     /// <summary>Rows m0 … of columns n0 …, slab after slab of k.</summary>
