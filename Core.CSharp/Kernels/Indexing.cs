@@ -14,23 +14,46 @@ internal static unsafe class Indexing
     private const int Columns = 64;
 
     /// <summary>The position of the first index outside 0 … n − 1, or −1.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static nint FirstOutside(nint count, long* index, nint n)
     {
-        // Vectors only tell that there is one; unsigned, what is negative is too large.
-        nint i = 0, w = Vector512<ulong>.Count;
-        var limit = Vector512.Create((ulong)n);
-        while (i <= count - 4 * w)
+        // Which one it is matters only where there is one.
+        var job = new OutsideJob { Index = index, Count = count, Limit = n };
+        Share(count, 1, ref job);
+        return job.Found ? job.First(0, count) : -1;
+    }
+
+    private struct OutsideJob : IItems
+    {
+        public long* Index;
+        public nint Count, Limit, Size;
+        public volatile bool Found;
+
+        nint IItems.Size { readonly get => Size; set => Size = value; }
+
+        public void Run(int chunk)
         {
-            var at = (ulong*)index + i;
-            var largest = Vector512.Max(Vector512.Max(Vector512.Load(at), Vector512.Load(at + w)), Vector512.Max(Vector512.Load(at + 2 * w), Vector512.Load(at + 3 * w)));
-            if (Vector512.GreaterThanOrEqualAny(largest, limit)) break;
-            i += 4 * w;
+            nint start = chunk * Size;
+            if (First(start, Math.Min(Count, start + Size)) >= 0) Found = true;
         }
-        for (; i < count; i++)
-            if ((ulong)index[i] >= (ulong)n)
-                return i;
-        return -1;
+
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        public readonly nint First(nint start, nint end)
+        {
+            // Vectors only tell that there is one; unsigned, what is negative is too large.
+            nint i = start, w = Vector512<ulong>.Count;
+            var limit = Vector512.Create((ulong)Limit);
+            while (i <= end - 4 * w)
+            {
+                var at = (ulong*)Index + i;
+                var largest = Vector512.Max(Vector512.Max(Vector512.Load(at), Vector512.Load(at + w)), Vector512.Max(Vector512.Load(at + 2 * w), Vector512.Load(at + 3 * w)));
+                if (Vector512.GreaterThanOrEqualAny(largest, limit)) break;
+                i += 4 * w;
+            }
+            for (; i < end; i++)
+                if ((ulong)Index[i] >= (ulong)Limit)
+                    return i;
+            return -1;
+        }
     }
 
     /// <summary><c>y[o, i, :] = x[o, index[i], :]</c> for i &lt; m.</summary>
@@ -62,7 +85,7 @@ internal static unsafe class Indexing
                 if (Inner == 1)
                     for (nint i = 0; i < count; i++) y[i] = x[(nint)index[i]];
                 else
-                    for (nint i = 0; i < count; i++) Unsafe.CopyBlockUnaligned(y + i * Inner, x + (nint)index[i] * Inner, (uint)(Inner * sizeof(T)));
+                    for (nint i = 0; i < count; i++) Loops.Stretch((byte*)(y + i * Inner), (byte*)(x + (nint)index[i] * Inner), Inner * sizeof(T), streamed: false);
             }
         }
     }
@@ -131,7 +154,9 @@ internal static unsafe class Indexing
                 {
                     if (Index[i] == Skip) continue;
                     T* from = G + (o * M + i) * Inner + c, to = Dx + (o * N + (nint)Index[i]) * Inner + c;
-                    for (nint j = 0; j < k; j++) to[j] += from[j];
+                    nint w = Vector512<T>.Count, j = 0;
+                    for (; j + w <= k; j += w) (Vector512.Load(to + j) + Vector512.Load(from + j)).Store(to + j);
+                    if (j < k) Lanes.Store(Lanes.Load(to + j, k - j) + Lanes.Load(from + j, k - j), to + j, k - j);
                 }
             }
         }

@@ -57,7 +57,7 @@ internal static unsafe partial class Loops
     /// <summary>Copies bytes. The first and last vectors lie over their neighbours, which are stored on whole cache lines: up to a page of them without the
     /// system's copy, which takes as long to find its way, and around the caches where no cache holds the result.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Stretch(byte* x, byte* y, nint bytes, bool streamed)
+    internal static void Stretch(byte* x, byte* y, nint bytes, bool streamed)
     {
         nint w = Vector512<byte>.Count, last = bytes - w;
         if (last < 0 || (bytes > 4096 && !streamed))

@@ -31,7 +31,7 @@ internal static unsafe partial class Normalisation<T>
                 {
                     var slope = Gain == null ? scale : scale * Gain[channel + c];
                     // What the mean has been rounded by is taken from the term beside it.
-                    Affine(x + c * Plane, null, y + c * Plane, Plane, mean, slope, (Bias == null ? T.Zero : Bias[channel + c]) - rest * slope, relu: false);
+                    Affine<Streaming.Through>(x + c * Plane, null, y + c * Plane, Plane, mean, slope, (Bias == null ? T.Zero : Bias[channel + c]) - rest * slope, relu: false);
                 }
             }
         }

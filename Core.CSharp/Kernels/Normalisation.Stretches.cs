@@ -13,9 +13,12 @@ internal static unsafe partial class Normalisation<T>
     private static Vector512<T> At(T* p, nint i, nint n) => n - i >= Width ? Vector512.Load(p + i) : Load(p + i, n - i);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Put(Vector512<T> v, T* p, nint i, nint n)
+    private static void Put(Vector512<T> v, T* p, nint i, nint n) => Put<Streaming.Through>(v, p, i, n);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Put<TStore>(Vector512<T> v, T* p, nint i, nint n) where TStore : struct, Streaming.IStore
     {
-        if (n - i >= Width) v.Store(p + i);
+        if (n - i >= Width) TStore.Store(v, p + i);
         else Store(v, p + i, n - i);
     }
 
@@ -74,14 +77,14 @@ internal static unsafe partial class Normalisation<T>
 
     /// <summary>y = (x − m)·scale + bias (+ r), then relu</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Affine(T* x, T* r, T* y, nint n, T mean, T scale, T bias, bool relu)
+    private static void Affine<TStore>(T* x, T* r, T* y, nint n, T mean, T scale, T bias, bool relu) where TStore : struct, Streaming.IStore
     {
         var (m, s, b) = (Vector512.Create(mean), Vector512.Create(scale), Vector512.Create(bias));
         for (nint i = 0; i < n; i += Width)
         {
             var v = Fma(At(x, i, n) - m, s, b);
             if (r != null) v += At(r, i, n);
-            Put(relu ? Vector512.Max(v, Vector512<T>.Zero) : v, y, i, n);
+            Put<TStore>(relu ? Vector512.Max(v, Vector512<T>.Zero) : v, y, i, n);
         }
     }
 
@@ -121,7 +124,8 @@ internal static unsafe partial class Normalisation<T>
 
     /// <summary>dx (+)= outer·(g − a − x̂·b) with the cotangent before relu</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Centre(T* x, T* g, T* y, nint n, T mean, T root, T scale, T bias, bool relu, T a, T b, T* dx, bool accumulate)
+    private static void Centre<TStore>(T* x, T* g, T* y, nint n, T mean, T root, T scale, T bias, bool relu, T a, T b, T* dx, bool accumulate)
+        where TStore : struct, Streaming.IStore
     {
         var (m, r, s, t, p, q) = (Vector512.Create(mean), Vector512.Create(root), Vector512.Create(scale), Vector512.Create(bias), Vector512.Create(a), Vector512.Create(b));
         for (nint i = 0; i < n; i += Width)
@@ -129,7 +133,7 @@ internal static unsafe partial class Normalisation<T>
             var d = At(x, i, n) - m;
             var w = s * (Passed(At(g, i, n), d, s, t, y, i, n, relu) - p - d * r * q);
             if (accumulate) w += At(dx, i, n);
-            Put(w, dx, i, n);
+            Put<TStore>(w, dx, i, n);
         }
     }
 }

@@ -103,7 +103,7 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
     {
         internal Blocks Blocks;
         internal T* X, Residual, Bias, Scale, Mean, Y;
-        internal bool Relu;
+        internal bool Relu, Streamed;
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public readonly void Run(int chunk)
@@ -113,8 +113,12 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
                 for (var c = lastChannel; c >= channel; c--)
                 {
                     var at = (n * Blocks.Channels + c) * Blocks.Plane;
-                    Affine(X + at, Residual == null ? null : Residual + at, Y + at, Blocks.Plane, Mean[c], Scale[c], Bias == null ? T.Zero : Bias[c], Relu);
+                    T* residual = Residual == null ? null : Residual + at;
+                    var bias = Bias == null ? T.Zero : Bias[c];
+                    if (Streamed) Affine<Streaming.Around>(X + at, residual, Y + at, Blocks.Plane, Mean[c], Scale[c], bias, Relu);
+                    else Affine<Streaming.Through>(X + at, residual, Y + at, Blocks.Plane, Mean[c], Scale[c], bias, Relu);
                 }
+            Streaming.Finish();
         }
     }
 
@@ -145,7 +149,7 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
                 (mean[c], variance[c]) = (T.CreateTruncating(before > 0 ? means[c] : double.NaN), T.CreateTruncating(squares[c] / before));
                 scale[c] = Root(variance[c], epsilon) * (gain == null ? T.One : gain[c]);
             }
-            var job = new NormaliseJob { Blocks = blocks, X = x, Residual = residual, Bias = bias, Scale = scale, Mean = mean, Y = y, Relu = relu };
+            var job = new NormaliseJob { Blocks = blocks, X = x, Residual = residual, Bias = bias, Scale = scale, Mean = mean, Y = y, Relu = relu, Streamed = Streaming.Pays(y, batch * channels, size * sizeof(T)) };
             blocks.Run(ref job);
             first = blocks.End;
         }
@@ -196,7 +200,7 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
     {
         internal Cotangents Of;
         internal T* Sums, Products, Dx;
-        internal bool Accumulate;
+        internal bool Accumulate, Streamed;
 
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public readonly void Run(int chunk)
@@ -207,9 +211,13 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
                 for (var c = lastChannel; c >= channel; c--)
                 {
                     var at = (n * channels + c) * plane;
-                    Centre(Of.X + at, Of.G + at, Of.Y == null ? null : Of.Y + at, plane, Of.Mean[c], Of.Root[c], Of.Scale[c], Of.BiasOf(c), Of.Relu, Sums[c], Products[c],
-                        Dx + at, Accumulate);
+                    var y = Of.Y == null ? null : Of.Y + at;
+                    if (Streamed)
+                        Centre<Streaming.Around>(Of.X + at, Of.G + at, y, plane, Of.Mean[c], Of.Root[c], Of.Scale[c], Of.BiasOf(c), Of.Relu, Sums[c], Products[c], Dx + at, false);
+                    else
+                        Centre<Streaming.Through>(Of.X + at, Of.G + at, y, plane, Of.Mean[c], Of.Root[c], Of.Scale[c], Of.BiasOf(c), Of.Relu, Sums[c], Products[c], Dx + at, Accumulate);
                 }
+            Streaming.Finish();
         }
     }
 
@@ -255,7 +263,7 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
                     of.G = dResidual;
                     of.Relu = false;
                 }
-                var centre = new CentreJob { Of = of, Sums = meanSum, Products = meanProduct, Dx = dx, Accumulate = accumulate };
+                var centre = new CentreJob { Of = of, Sums = meanSum, Products = meanProduct, Dx = dx, Accumulate = accumulate, Streamed = !accumulate && Streaming.Pays(dx, batch * channels, size * sizeof(T)) };
                 blocks.Run(ref centre);
             }
             first = blocks.End;

@@ -17,12 +17,14 @@ internal static unsafe partial class Pooling<T>
     // ---- means ----
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Average(in PoolAxes axes, T* x, T* y, bool countPadding, T* sums)
+    private static void Average(in PoolAxes axes, T* x, T* y, bool countPadding, T* sums, bool streamed)
     {
         nint width = axes[2].Input, height = axes[1].Input;
         if (typeof(T) == typeof(float) && Avx512F.IsSupported && axes.Squares)
         {
-            MeansOfSquares(axes[1].Output, axes[2].Output, width, (float*)x, (float*)y, 4 * Counted(axes[0], 1, countPadding));
+            var count = 4 * Counted(axes[0], 1, countPadding);
+            if (streamed) MeansOfSquares<Streaming.Around>(axes[1].Output, axes[2].Output, width, (float*)x, (float*)y, count);
+            else MeansOfSquares<Streaming.Through>(axes[1].Output, axes[2].Output, width, (float*)x, (float*)y, count);
             return;
         }
         for (var d = 0; d < axes[0].Output; d++)
@@ -40,7 +42,7 @@ internal static unsafe partial class Pooling<T>
 
     /// <summary>Sixteen windows of 2 x 2 at once: the even and odd elements of two rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MeansOfSquares(nint rows, nint columns, nint width, float* x, float* y, int count)
+    private static void MeansOfSquares<TStore>(nint rows, nint columns, nint width, float* x, float* y, int count) where TStore : struct, Streaming.IStore
     {
         var (even, odd) = (Vector512<int>.Indices * 2, Vector512<int>.Indices * 2 + Vector512<int>.One);
         var divisor = Vector512.Create((float)count);
@@ -51,7 +53,7 @@ internal static unsafe partial class Pooling<T>
                 var (a, b) = Columns(x + 2 * c, n, even, odd);
                 var (d, e) = Columns(x + 2 * c + width, n, even, odd);
                 var mean = (a + d + (b + e)) / divisor;
-                if (n == 16) mean.Store(y + c);
+                if (n == 16) TStore.Store(mean, y + c);
                 else Lanes.Store(mean, y + c, n);
             }
     }
@@ -128,12 +130,13 @@ internal static unsafe partial class Pooling<T>
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AverageBackward(in PoolAxes axes, T* g, T* x, bool accumulate, bool countPadding, T* shares)
+    private static void AverageBackward(in PoolAxes axes, T* g, T* x, bool accumulate, bool countPadding, T* shares, bool streamed)
     {
         // Padding along the first axis counts for more than the four elements.
         if (axes.Squares && !accumulate && Counted(axes[0], 1, countPadding) == 1)
         {
-            ShareAmongSquares(axes, g, x);
+            if (streamed) ShareAmongSquares<Streaming.Around>(axes, g, x);
+            else ShareAmongSquares<Streaming.Through>(axes, g, x);
             return;
         }
         if (!accumulate) new Span<T>(x, (int)axes.Source).Clear();
@@ -160,7 +163,7 @@ internal static unsafe partial class Pooling<T>
 
     /// <summary>Writes each element of two rows once: a quarter of its window's cotangent.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void ShareAmongSquares(in PoolAxes axes, T* g, T* x)
+    private static void ShareAmongSquares<TStore>(in PoolAxes axes, T* g, T* x) where TStore : struct, Streaming.IStore
     {
         nint rows = axes[1].Output, columns = axes[2].Output, width = axes[2].Input;
         var (part, quarter) = (T.CreateChecked(0.25), Vector512.Create(0.25f));
@@ -179,10 +182,10 @@ internal static unsafe partial class Pooling<T>
                     var (a, b) = (Avx512F.PermuteVar16x32(v, low), Avx512F.PermuteVar16x32(v, high));
                     if (n == 16)
                     {
-                        a.Store(above);
-                        b.Store(above + 16);
-                        a.Store(below);
-                        b.Store(below + 16);
+                        TStore.Store(a, above);
+                        TStore.Store(b, above + 16);
+                        TStore.Store(a, below);
+                        TStore.Store(b, below + 16);
                         continue;
                     }
                     Lanes.Store(a, above, 2 * n - second);

@@ -85,7 +85,7 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
         internal T* Source, Target;
         internal int* Index;
         internal nint Planes, Step;
-        internal bool Accumulate, CountPadding;
+        internal bool Accumulate, CountPadding, Streamed;
 
         public readonly void Run(int chunk)
         {
@@ -94,11 +94,12 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
             for (var p = chunk * Step; p < Math.Min(Planes, (chunk + 1) * Step); p++)
                 switch (Task)
                 {
-                    case Task.Max: Max(Axes, Source + p * source, Target + p * target, Index + p * target, buffers); break;
-                    case Task.MaxBackward: MaxBackward(Axes, Target + p * target, Index + p * target, Source + p * source, Accumulate); break;
-                    case Task.Average: Average(Axes, Source + p * source, Target + p * target, CountPadding, buffers); break;
-                    default: AverageBackward(Axes, Target + p * target, Source + p * source, Accumulate, CountPadding, buffers); break;
+                    case Task.Max: Max(Axes, Source + p * source, Target + p * target, Index + p * target, buffers, Streamed); break;
+                    case Task.MaxBackward: MaxBackward(Axes, Target + p * target, Index + p * target, Source + p * source, Accumulate, Streamed); break;
+                    case Task.Average: Average(Axes, Source + p * source, Target + p * target, CountPadding, buffers, Streamed); break;
+                    default: AverageBackward(Axes, Target + p * target, Source + p * source, Accumulate, CountPadding, buffers, Streamed); break;
                 }
+            Streaming.Finish();
         }
     }
 
@@ -106,6 +107,10 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
     {
         if (job.Planes == 0) return;
         job.Step = Math.Max(1, ChunkSize / Math.Max(1, job.Axes.Source));
+        var (forward, axes) = (job.Task is Task.Max or Task.Average, job.Axes);
+        job.Streamed = !job.Accumulate && (forward
+            ? Streaming.Pays(job.Target, job.Planes * axes[1].Output, axes[2].Output * sizeof(T)) && (nint)job.Index % sizeof(Vector512<int>) == 0
+            : Streaming.Pays(job.Source, job.Planes * axes[1].Input, axes[2].Input * sizeof(T)));
         var chunks = (job.Planes + job.Step - 1) / job.Step;
         while (chunks > 0x4000)
         {
@@ -134,11 +139,12 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
     // ---- one plane ----
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Max(in PoolAxes axes, T* x, T* y, int* index, T* buffers)
+    private static void Max(in PoolAxes axes, T* x, T* y, int* index, T* buffers, bool streamed)
     {
         if (typeof(T) == typeof(float) && Avx512F.IsSupported && axes.Squares)
         {
-            MaxOfSquares(axes[1].Output, axes[2].Output, axes[2].Input, (float*)x, (float*)y, index);
+            if (streamed) MaxOfSquares<Streaming.Around>(axes[1].Output, axes[2].Output, axes[2].Input, (float*)x, (float*)y, index);
+            else MaxOfSquares<Streaming.Through>(axes[1].Output, axes[2].Output, axes[2].Input, (float*)x, (float*)y, index);
             return;
         }
         MaxByRows(axes, x, y, index, buffers);
@@ -146,7 +152,7 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
 
     /// <summary>Sixteen windows at once: the even and odd elements of two rows, compared in row-major order.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MaxOfSquares(nint rows, nint columns, nint width, float* x, float* y, int* index)
+    private static void MaxOfSquares<TStore>(nint rows, nint columns, nint width, float* x, float* y, int* index) where TStore : struct, Streaming.IStore
     {
         var (even, odd) = (Vector512<int>.Indices * 2, Vector512<int>.Indices * 2 + Vector512<int>.One);
         for (nint r = 0; r < rows; r++)
@@ -164,8 +170,8 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
                 Better(e, Vector512.Create((int)width + 1));
                 if (n == 16)
                 {
-                    best.Store(y + c);
-                    place.Store(index + c);
+                    TStore.Store(best, y + c);
+                    TStore.Store(place, index + c);
                 }
                 else
                 {
@@ -194,11 +200,12 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MaxBackward(in PoolAxes axes, T* g, int* index, T* x, bool accumulate)
+    private static void MaxBackward(in PoolAxes axes, T* g, int* index, T* x, bool accumulate, bool streamed)
     {
         if (typeof(T) == typeof(float) && Avx512F.IsSupported && axes.Squares && !accumulate)
         {
-            SquaresBackward(axes, (float*)g, index, (float*)x);
+            if (streamed) SquaresBackward<Streaming.Around>(axes, (float*)g, index, (float*)x);
+            else SquaresBackward<Streaming.Through>(axes, (float*)g, index, (float*)x);
             return;
         }
         if (!accumulate) new Span<T>(x, (int)axes.Source).Clear();
@@ -208,7 +215,7 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
 
     /// <summary>Writes each element of two rows once: the cotangent where the window's place is its own, zero elsewhere.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void SquaresBackward(in PoolAxes axes, float* g, int* index, float* x)
+    private static void SquaresBackward<TStore>(in PoolAxes axes, float* g, int* index, float* x) where TStore : struct, Streaming.IStore
     {
         nint rows = axes[1].Output, columns = axes[2].Output, width = axes[2].Input;
         var even = Vector512<int>.Indices * 2;
@@ -229,8 +236,8 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
                     var (first, second) = (Avx512F.PermuteVar16x32x2(a, low, b), Avx512F.PermuteVar16x32x2(a, high, b));
                     if (n == 16)
                     {
-                        first.Store(x + at);
-                        second.Store(x + at + 16);
+                        TStore.Store(first, x + at);
+                        TStore.Store(second, x + at + 16);
                     }
                     else
                     {

@@ -21,7 +21,7 @@ internal static unsafe class Scans
         }
         if (inner == 1)
         {
-            var rows = new RowsKernel<T, F> { Lines = outer, N = n, A = a, X = x, Y = y, Reverse = reverse, Step = f };
+            var rows = new RowsKernel<T, F> { Lines = outer, N = n, A = a, X = x, Y = y, Reverse = reverse, Streamed = Streaming.Pays(y, outer, n * sizeof(T)), Step = f };
             Rowwise.ForRows((outer + w - 1) / w, n * Math.Min(outer, w), rows);
             return;
         }
@@ -183,8 +183,13 @@ internal static unsafe class Scans
     {
         public nint Lines, N;
         public T* A, X, Y;
-        public bool Reverse;
+        public bool Reverse, Streamed;
         public F Step;
+
+        /// <summary>The most elements of a row that are asked for at once.</summary>
+        private const int LongestStretch = 1024;
+
+        private static int Tile => Transposition.Tile;
 
         [SkipLocalsInit]
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -194,37 +199,53 @@ internal static unsafe class Scans
             Vector512<T>* turned = stackalloc Vector512<T>[2 * Transposition.Tile];
             for (nint group = first; group < end; group++)
             {
-                nint line = group * w;
-                Walk(line * N, (int)Math.Min(w, Lines - line), turned, turned + Transposition.Tile);
+                if (Streamed) Walk<Streaming.Around>(group * w, turned, turned + Tile);
+                else Walk<Streaming.Through>(group * w, turned, turned + Tile);
             }
+            if (Streamed) Streaming.Finish();
         }
 
-        /// <summary>Memory is slow where it gives a line of each row: with each block, one of the rows is asked for a long stretch ahead.</summary>
+        /// <summary>Memory is slow where it gives a line of each row: with each block a part of the next stretch of all these rows, or of the next ones, is asked for,
+        /// row by row.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private readonly void Ask(nint at, nint from, nint done, nint lines)
+        private readonly void Ask(nint line, nint done, nint stretch)
         {
-            nint line = done / Transposition.Tile % Transposition.Tile, stretch = Transposition.Tile * Transposition.Tile;
-            if (!Sse.IsSupported || line >= lines || done + stretch >= N) return;
-            nint start = from + line * N + (Reverse ? -stretch : stretch);
-            for (nint i = 0; i < stretch; i += 64 / sizeof(T))
+            if (!Sse.IsSupported) return;
+            nint w = Vector512<T>.Count, start = done / stretch * stretch, next = start + stretch;
+            if (next >= N)
             {
-                Sse.Prefetch1(X + start + i);
-                Sse.Prefetch1(Y + start + i);
-                if (A != X) Sse.Prefetch1(A + start + i);
+                next = 0;
+                line += w;
+            }
+            nint asked = (done - start) * w, row = asked / stretch, at = asked - row * stretch, lines = Math.Min(w, Lines - line), step = 64 / sizeof(T);
+            for (nint i = 0; i < Tile * w && row < lines; i += step)
+            {
+                if (next + at < N)
+                {
+                    nint element = (line + row) * N + (Reverse ? N - 1 - next - at : next + at);
+                    Sse.Prefetch1(X + element);
+                    if (A != X) Sse.Prefetch1(A + element);
+                    if (!Streamed) Sse.Prefetch1(Y + element);
+                }
+                at += step;
+                if (at < stretch) continue;
+                at = 0;
+                row++;
             }
         }
 
         /// <summary>A vector's worth of rows, a block of elements at a time.</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        private readonly void Walk(nint at, nint lines, Vector512<T>* x, Vector512<T>* a)
+        private readonly void Walk<TStore>(nint line, Vector512<T>* x, Vector512<T>* a) where TStore : struct, Streaming.IStore
         {
-            nint w = Vector512<T>.Count;
+            nint w = Vector512<T>.Count, lines = Math.Min(w, Lines - line), at = line * N;
+            nint stretches = (N + LongestStretch - 1) / LongestStretch, stretch = ((N + stretches - 1) / stretches + Tile - 1) / Tile * Tile;
             if (A == X) a = x;
             var y = Vector512<T>.Zero;
-            for (nint done = 0; done < N; done += Transposition.Tile)
+            for (nint done = 0; done < N; done += Tile)
             {
-                nint k = Math.Min(Transposition.Tile, N - done), from = at + (Reverse ? N - done - k : done);
-                Ask(at, from, done, lines);
+                nint k = Math.Min(Tile, N - done), from = at + (Reverse ? N - done - k : done);
+                Ask(line, done, stretch);
                 Transposition.Strip(k, lines, X + from, N, (T*)x, w);
                 if (A != X) Transposition.Strip(k, lines, A + from, N, (T*)a, w);
                 nint i = Reverse ? k - 1 : 0, step = Reverse ? -1 : 1, left = k;
@@ -239,7 +260,7 @@ internal static unsafe class Scans
                     y = Step.Invoke(y, a[i], x[i]);
                     x[i] = y;
                 }
-                Transposition.Strip(lines, k, (T*)x, w, Y + from, N);
+                Transposition.Strip<T, TStore>(lines, k, (T*)x, w, Y + from, N);
             }
         }
     }

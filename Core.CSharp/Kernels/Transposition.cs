@@ -11,8 +11,13 @@ internal static unsafe class Transposition
     internal const int Tile = 16;
 
     /// <summary><c>y[r·strideY + c] = x[c·strideX + r]</c> for r &lt; rows ≤ Tile, c &lt; columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static void Strip<T>(nint rows, nint columns, T* x, nint strideX, T* y, nint strideY) where T : unmanaged =>
+        Strip<T, Streaming.Through>(rows, columns, x, strideX, y, strideY);
+
+    /// <summary>The same, stored where <typeparamref name="TStore"/> says.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static void Strip<T>(nint rows, nint columns, T* x, nint strideX, T* y, nint strideY) where T : unmanaged
+    internal static void Strip<T, TStore>(nint rows, nint columns, T* x, nint strideX, T* y, nint strideY) where T : unmanaged where TStore : struct, Streaming.IStore
     {
         nint c = 0;
         if (Avx512F.IsSupported && sizeof(T) == 4)
@@ -22,10 +27,10 @@ internal static unsafe class Transposition
                 {
                     // the lines of the next tile lie a stride apart, where no hardware prefetcher looks
                     for (nint i = Tile; i < 2 * Tile && c + i < columns; i++) Sse.Prefetch0(x + (c + i) * strideX);
-                    Turn16<Streaming.Through>((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, Tile, Tile);
+                    Turn16<TStore>((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, Tile, Tile);
                 }
             for (; c < columns; c += Tile)
-                Turn16<Streaming.Through>((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, (int)rows, (int)Math.Min(Tile, columns - c));
+                Turn16<TStore>((float*)(x + c * strideX), strideX, (float*)(y + c), strideY, (int)rows, (int)Math.Min(Tile, columns - c));
             return;
         }
         if (sizeof(T) == 4)
