@@ -398,6 +398,11 @@ let large =
     let fused =
         Diff.Fuse(fun (t: Tensor[]) -> [| (t[0] * t[0] + t[1]).Tanh(); t[0] * t[1] |])
 
+    let images (x: Tensor) =
+        x.Slice(1, 0, Nullable 8192).Reshape(-1, 1, 64, 128)
+
+    let flat (x: Tensor) = x.Reshape(-1, 8192)
+
     let functions: (string * (Tensor -> Tensor -> Tensor)) list =
         [
             "one operand", (fun x _ -> x.Exp())
@@ -412,6 +417,8 @@ let large =
             "running sums", (fun x _ -> x.CumSum 1)
             "a linear recurrence", (fun x _ -> Tensor.LinearRecurrence(x.Tanh(), x, 1))
             "a transposed copy", (fun x _ -> Pointwise.Contiguous(x.T).T)
+            "a maximum's derivative", (fun x _ -> grad (fun (t: Tensor) -> (t.MaxPool 2).Square().Sum()) (images x) |> flat)
+            "a mean's derivative", (fun x _ -> grad (fun (t: Tensor) -> (t.AveragePool 2).Square().Sum()) (images x) |> flat)
         ]
 
     testList
@@ -429,4 +436,19 @@ let large =
                             let part (t: Tensor) = t.Slice(0, first, Nullable last)
                             let small = Pointwise.Contiguous(part x)
                             Laws.Numbers.identical $"rows from {first} on" (f small row) (part y))
+
+            testCase "channels of images" (fun () ->
+                let x = (Key.OfSeed 1L).Normal(Shape.Of [ 2; 260; 64; 128 ])
+
+                let normalised (x: Tensor) =
+                    let one = Tensor.Ones(Shape.Of [ 260 ], x.DType)
+                    let struct (y, _, _) = x.BatchNorm(one, one)
+                    y
+
+                let derivative (x: Tensor) =
+                    grad (fun (t: Tensor) -> (normalised t).Square().Square().Sum()) x
+
+                for what, f, bound in [ "normalised", normalised, 1e-5; "derivative", derivative, 1e-3 ] do
+                    let difference = f (x.Cast DType.Float64) - (f x).Cast DType.Float64
+                    Expect.isLessThan (difference.Abs().Max().ToDouble()) bound what)
         ]

@@ -85,7 +85,7 @@ internal static unsafe class Indexing
                 if (Inner == 1)
                     for (nint i = 0; i < count; i++) y[i] = x[(nint)index[i]];
                 else
-                    for (nint i = 0; i < count; i++) Loops.Stretch((byte*)(y + i * Inner), (byte*)(x + (nint)index[i] * Inner), Inner * sizeof(T), streamed: false);
+                    for (nint i = 0; i < count; i++) Loops.Stretch((byte*)(x + (nint)index[i] * Inner), (byte*)(y + i * Inner), Inner * sizeof(T), streamed: false);
             }
         }
     }
@@ -220,7 +220,14 @@ internal static unsafe class Indexing
             switch (Line)
             {
                 case Line.Gather:
-                    for (nint j = 0; j < n; j++) y[j] = x[(nint)index[j] * rows + j * column];
+                    nint done = 0;
+                    for (; done <= n - 4; done += 4)
+                    {
+                        T a = x[(nint)index[done] * rows + done * column], b = x[(nint)index[done + 1] * rows + (done + 1) * column];
+                        T c = x[(nint)index[done + 2] * rows + (done + 2) * column], d = x[(nint)index[done + 3] * rows + (done + 3) * column];
+                        (y[done], y[done + 1], y[done + 2], y[done + 3]) = (a, b, c, d);
+                    }
+                    for (; done < n; done++) y[done] = x[(nint)index[done] * rows + done * column];
                     break;
                 case Line.GatherAdd:
                     for (nint j = 0; j < n; j++) y[j] += x[(nint)index[j] * rows + j * column];

@@ -60,7 +60,7 @@ internal static unsafe partial class Normalisation<T>
                 double along = 0, across = 0;
                 for (nint c = 0; c < Wide; c++)
                 {
-                    (sums[c], products[c]) = Totals(x + c * Plane, g + c * Plane, null, Plane, mean, scale, T.Zero, T.Zero, relu: false, null, accumulate: false);
+                    (sums[c], products[c]) = Totals(x + c * Plane, g + c * Plane, null, Plane, mean, scale, T.Zero, T.Zero, relu: false, null, accumulate: false, next: 0);
                     var factor = gain == null ? 1 : double.CreateTruncating(gain[c]);
                     along += sums[c] * factor;
                     across += products[c] * factor;

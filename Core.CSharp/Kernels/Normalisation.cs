@@ -42,6 +42,9 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
             Columns = (int)((End - first + _group - 1) / _group);
         }
 
+        /// <summary>Elements from a plane to the next one of a block where that is not beside it; 0 where it is.</summary>
+        internal nint Far(nint channel, nint lastChannel) => channel == lastChannel && Channels > 1 ? Channels * Plane : 0;
+
         /// <summary>Elements of a channel in a row of blocks.</summary>
         internal nint Count(nint row) => (Math.Min(Batch, (row + 1) * _images) - row * _images) * Plane;
 
@@ -82,6 +85,7 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
             Blocks.Bounds(chunk, out var row, out var image, out var lastImage, out var channel, out var lastChannel);
             double* means = Means + row * Blocks.Channels, squares = Squares + row * Blocks.Channels;
             for (var c = channel; c <= lastChannel; c++) means[c] = squares[c] = 0;
+            var far = Blocks.Far(channel, lastChannel);
             for (var n = image; n <= lastImage; n++)
                 for (var c = channel; c <= lastChannel; c++)
                 {
@@ -89,7 +93,9 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
                     for (nint from = 0; from < Blocks.Plane; from += Blocks.Piece)
                     {
                         var count = Math.Min(Blocks.Piece, Blocks.Plane - from);
-                        var mean = Sum(x + from, count) / count;
+                        var next = x + from + count;
+                        if (from + count == Blocks.Plane) next = far == 0 || n == lastImage ? null : x + far;
+                        var mean = Sum(x + from, count, next) / count;
                         var rounded = T.CreateTruncating(mean);
                         var off = mean - double.CreateChecked(rounded);
                         Merge(ref means[c], ref squares[c], (n - image) * Blocks.Plane + from, count, mean,
@@ -184,12 +190,13 @@ internal static unsafe partial class Normalisation<T> where T : unmanaged, IBina
             var (channels, plane) = (Of.Blocks.Channels, Of.Blocks.Plane);
             double* sums = Sums + row * channels, products = Products + row * channels;
             for (var c = channel; c <= lastChannel; c++) sums[c] = products[c] = 0;
+            var far = Of.Blocks.Far(channel, lastChannel);
             for (var n = image; n <= lastImage; n++)
                 for (var c = channel; c <= lastChannel; c++)
                 {
                     var at = (n * channels + c) * plane;
                     var (a, b) = Totals(Of.X + at, Of.G + at, Of.Y == null ? null : Of.Y + at, plane, Of.Mean[c], Of.Root[c], Of.Scale[c], Of.BiasOf(c), Of.Relu,
-                        DResidual == null ? null : DResidual + at, Accumulate);
+                        DResidual == null ? null : DResidual + at, Accumulate, n < lastImage ? far : 0);
                     sums[c] += a;
                     products[c] += b;
                 }
