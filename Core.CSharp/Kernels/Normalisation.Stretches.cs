@@ -87,7 +87,7 @@ internal static unsafe partial class Normalisation<T>
     }
 
     /// <summary>y = (x − m)·scale + bias (+ r), then relu</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void Affine<TStore>(T* x, T* r, T* y, nint n, T mean, T scale, T bias, bool relu) where TStore : struct, Streaming.IStore
     {
         var (m, s, b) = (Vector512.Create(mean), Vector512.Create(scale), Vector512.Create(bias));
@@ -110,7 +110,7 @@ internal static unsafe partial class Normalisation<T>
     }
 
     /// <summary>Σ g and Σ g·x̂ of the cotangent before relu, which goes to dr (+)= g where that is wanted. What lies <paramref name="next"/> elements further is asked for, unless that is 0.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static (double, double) Totals(T* x, T* g, T* y, nint n, T mean, T root, T scale, T bias, bool relu, T* dr, bool accumulate, nint next)
     {
         var (m, r, s, t) = (Vector512.Create(mean), Vector512.Create(root), Vector512.Create(scale), Vector512.Create(bias));
@@ -139,7 +139,7 @@ internal static unsafe partial class Normalisation<T>
     }
 
     /// <summary>dx (+)= outer·(g − a − x̂·b) with the cotangent before relu</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void Centre<TStore>(T* x, T* g, T* y, nint n, T mean, T root, T scale, T bias, bool relu, T a, T b, T* dx, bool accumulate)
         where TStore : struct, Streaming.IStore
     {

@@ -41,7 +41,7 @@ internal static unsafe partial class Pooling<T>
     }
 
     /// <summary>Sixteen windows of 2 x 2 at once: the even and odd elements of two rows.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void MeansOfSquares<TStore>(nint rows, nint columns, nint width, float* x, float* y, int count) where TStore : struct, Streaming.IStore
     {
         var (even, odd) = (Vector512<int>.Indices * 2, Vector512<int>.Indices * 2 + Vector512<int>.One);
@@ -162,7 +162,7 @@ internal static unsafe partial class Pooling<T>
     }
 
     /// <summary>Writes each element of two rows once: a quarter of its window's cotangent.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void ShareAmongSquares<TStore>(in PoolAxes axes, T* g, T* x) where TStore : struct, Streaming.IStore
     {
         nint rows = axes[1].Output, columns = axes[2].Output, width = axes[2].Input;

@@ -151,7 +151,7 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
     }
 
     /// <summary>Sixteen windows at once: the even and odd elements of two rows, compared in row-major order.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void MaxOfSquares<TStore>(nint rows, nint columns, nint width, float* x, float* y, int* index) where TStore : struct, Streaming.IStore
     {
         var (even, odd) = (Vector512<int>.Indices * 2, Vector512<int>.Indices * 2 + Vector512<int>.One);
@@ -214,7 +214,7 @@ internal static unsafe partial class Pooling<T> where T : unmanaged, IBinaryFloa
     }
 
     /// <summary>Writes each element of two rows once: the cotangent where the window's place is its own, zero elsewhere.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static void SquaresBackward<TStore>(in PoolAxes axes, float* g, int* index, float* x) where TStore : struct, Streaming.IStore
     {
         nint rows = axes[1].Output, columns = axes[2].Output, width = axes[2].Input;
