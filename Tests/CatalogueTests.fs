@@ -417,8 +417,10 @@ let large =
             "running sums", (fun x _ -> x.CumSum 1)
             "a linear recurrence", (fun x _ -> Tensor.LinearRecurrence(x.Tanh(), x, 1))
             "a transposed copy", (fun x _ -> Pointwise.Contiguous(x.T).T)
-            "a maximum's derivative", (fun x _ -> grad (fun (t: Tensor) -> (t.MaxPool 2).Square().Sum()) (images x) |> flat)
-            "a mean's derivative", (fun x _ -> grad (fun (t: Tensor) -> (t.AveragePool 2).Square().Sum()) (images x) |> flat)
+            "a maximum's derivative",
+            (fun x _ -> grad (fun (t: Tensor) -> (t.MaxPool 2).Square().Sum()) (images x) |> flat)
+            "a mean's derivative",
+            (fun x _ -> grad (fun (t: Tensor) -> (t.AveragePool 2).Square().Sum()) (images x) |> flat)
         ]
 
     testList

@@ -122,7 +122,9 @@ let private places = int block * 4
 let private chunk = 1 <<< 18
 
 let private take (blocks: nativeint) =
-    let memory = NativePtr.ofVoidPtr<float32>(NativePages.Allocate(unativeint (blocks * nativeint places)))
+    let memory =
+        NativePtr.ofVoidPtr<float32>(NativePages.Allocate(unativeint (blocks * nativeint places)))
+
     Span<float32>(NativePtr.toVoidPtr memory, int (blocks * block)).Fill 1f
     NativePtr.toNativeInt memory
 
