@@ -317,7 +317,8 @@ internal static unsafe partial class Convolution<T>
             DepthwiseWeight(sizes, x, y, w, accumulate);
             return;
         }
-        RunWeight(WithoutAxes(sizes), x, y, w, accumulate);
+        if (TapsPay(sizes)) RunTaps(sizes, x, y, w, accumulate);
+        else RunWeight(WithoutAxes(sizes), x, y, w, accumulate);
     }
 
     private static void RunWeight(in ConvolutionSizes sizes, T* x, T* y, T* w, bool accumulate)

@@ -50,6 +50,16 @@ internal static unsafe partial class Convolution<T> where T : unmanaged, IBinary
         }
     }
 
+    /// <summary>For every channel and tap the distance in bytes from a window's first element to its own.</summary>
+    private static void FillTable(in ConvolutionSizes sizes, in Lattice lattice, nint* table)
+    {
+        for (var c = 0; c < sizes.Inputs; c++)
+            for (var t0 = 0; t0 < sizes.Axes[0].Kernel; t0++)
+                for (var t1 = 0; t1 < sizes.Axes[1].Kernel; t1++)
+                    for (var t2 = 0; t2 < sizes.Axes[2].Kernel; t2++)
+                        *table++ = (c * lattice.Channel + lattice.Tap(t0, t1, t2)) * sizeof(T);
+    }
+
     // ---- y = convolution(x, w) + b ----
 
     private struct ForwardJob : IJob
@@ -140,12 +150,7 @@ internal static unsafe partial class Convolution<T> where T : unmanaged, IBinary
         job.Table = (nint*)memory.Pointer;
         job.Weights = (T*)(job.Table + depth);
         var order = (int*)(job.Weights + sizes.Groups * sizes.Outputs * depth);
-        var k = 0;
-        for (var c = 0; c < sizes.Inputs; c++)
-            for (var t0 = 0; t0 < sizes.Axes[0].Kernel; t0++)
-                for (var t1 = 0; t1 < sizes.Axes[1].Kernel; t1++)
-                    for (var t2 = 0; t2 < sizes.Axes[2].Kernel; t2++)
-                        job.Table[k++] = (c * whole.Channel + whole.Tap(t0, t1, t2)) * sizeof(T);
+        FillTable(sizes, whole, job.Table);
         for (var t = 0; t < taps; t++) order[t] = t;
         for (nint group = 0; group < sizes.Groups; group++)
             PackWeights(w + group * sizes.Outputs * depth, depth, taps, sizes.Inputs, order, taps, new Panels(sizes.Outputs, Height), job.Weights + group * sizes.Outputs * depth);

@@ -6,15 +6,23 @@ using System.Runtime.Intrinsics.X86;
 namespace Functional.Kernels;
 
 /// <summary>One axis of a lattice. A window's taps that are a stride apart read the same phase of the input; each phase that any tap reads has a slot of its own.
-/// Element g of slot p is the input's element Origin + g·Stride + (p·Dilation mod Stride), zero outside the input.</summary>
+/// Element g of slot p is the input's element Origin + g·Stride + (p·Dilation mod Stride), zero outside the input. Of an axis whose taps lie apart each tap has a slot,
+/// element g of slot p being the input's element Origin + g·Stride + p·Dilation: all of them may then be aligned.</summary>
 internal struct LatticeAxis
 {
     internal int Input, Origin, Stride, Dilation, Slots, Count;
 
-    internal readonly int Phase(int slot) => slot * Dilation % Stride;
+    internal bool Apart;
 
-    /// <summary>The taps' phases repeat after this many taps.</summary>
-    internal readonly int Period => Stride / (int)BigInteger.GreatestCommonDivisor(Dilation, Stride);
+    internal readonly int Phase(int slot) => Apart ? slot * Dilation : slot * Dilation % Stride;
+
+    /// <summary>The slot that a tap reads: phases repeat.</summary>
+    internal readonly int Slot(int tap) => Apart ? tap : tap % Period;
+
+    /// <summary>How many elements behind the slot's first.</summary>
+    internal readonly int Steps(int tap) => Apart ? 0 : tap * Dilation / Stride;
+
+    private readonly int Period => Stride / (int)BigInteger.GreatestCommonDivisor(Dilation, Stride);
 
     /// <summary>For windows over an axis, <paramref name="outputs"/> of them at a time.</summary>
     internal static LatticeAxis Of(in WindowAxis axis, int outputs)
@@ -24,6 +32,18 @@ internal struct LatticeAxis
         lattice.Count = outputs + (axis.Kernel - 1) * axis.Dilation / axis.Stride;
         return lattice;
     }
+
+    /// <summary>The same with a slot for each tap, whole vectors long.</summary>
+    internal static LatticeAxis Aligned(in WindowAxis axis, int outputs, int lanes) => new()
+    {
+        Input = axis.Input,
+        Origin = -axis.Before,
+        Stride = axis.Stride,
+        Dilation = axis.Dilation,
+        Slots = axis.Kernel,
+        Count = (outputs + lanes - 1) / lanes * lanes,
+        Apart = true,
+    };
 }
 
 [InlineArray(WindowAxes.Count)]
@@ -58,8 +78,8 @@ internal struct Lattice
     internal readonly nint Tap(int t0, int t1, int t2)
     {
         var (d, h, w) = (Axes[0], Axes[1], Axes[2]);
-        var slot = (nint)(t0 % d.Period * h.Slots + t1 % h.Period) * w.Slots + t2 % w.Period;
-        return slot * Volume + t0 * d.Dilation / d.Stride * Plane + t1 * h.Dilation / h.Stride * Row + t2 * w.Dilation / w.Stride;
+        var slot = (nint)(d.Slot(t0) * h.Slots + h.Slot(t1)) * w.Slots + w.Slot(t2);
+        return slot * Volume + d.Steps(t0) * Plane + h.Steps(t1) * Row + w.Steps(t2);
     }
 
     /// <summary>Fills the lattice from channels that lie <paramref name="step"/> elements apart.</summary>
@@ -91,6 +111,11 @@ internal struct Lattice
         var first = w.Origin + phase2;
         nint from = first >= 0 ? 0 : Math.Min(w.Count, (w.Stride - 1 - first) / w.Stride);
         nint to = first >= w.Input ? from : Math.Max(from, Math.Min(w.Count, (w.Input - 1 - first) / w.Stride + 1));
+        if (w.Stride == 1 && sizeof(T) == 4 && Avx512F.IsSupported && count % Vector512<int>.Count == 0 && count <= MostVectors * Vector512<int>.Count)
+        {
+            FillVectors((int*)source + first, h, phase1, w.Input, (from, to), count, (int*)target);
+            return;
+        }
         for (nint g = 0; g < h.Count; g++)
         {
             var i = h.Origin + g * h.Stride + phase1;
@@ -106,6 +131,27 @@ internal struct Lattice
             }
             target += count;
         }
+    }
+
+    private const int MostVectors = 16;
+
+    /// <summary>Rows of whole vectors, of which the lanes inside the image are loaded and all are stored.</summary>
+    [SkipLocalsInit, MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static unsafe void FillVectors(int* source, in LatticeAxis h, int phase, nint width, (nint From, nint To) inside, nint count, int* target)
+    {
+        nint lanes = Vector512<int>.Count, top = h.Origin + phase, step = h.Stride * width;
+        var masks = stackalloc Vector512<int>[MostVectors];
+        for (nint v = 0; v < count; v += lanes)
+            masks[v / lanes] = Vector512.AndNot(Lanes.First<int>(inside.To - v), Lanes.First<int>(inside.From - v));
+        // Rows above the image, those inside, those below.
+        nint above = Math.Clamp((h.Stride - 1 - top) / h.Stride, 0, h.Count), below = Math.Clamp((h.Input - top + h.Stride - 1) / h.Stride, above, h.Count);
+        var row = source + (top + above * h.Stride) * width;
+        int* start = target + above * count, end = target + below * count;
+        for (; target < start; target += lanes) Vector512<int>.Zero.Store(target);
+        for (; target < end; row += step)
+            for (nint v = 0; v < count; v += lanes, target += lanes)
+                Avx512F.MaskLoad(row + v, masks[v / lanes], Vector512<int>.Zero).Store(target);
+        for (end += (h.Count - below) * count; target < end; target += lanes) Vector512<int>.Zero.Store(target);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -18,6 +18,9 @@ internal readonly struct Panels
     }
 
     internal int Height(nint panel) => (int)(panel < _taller ? _height + 1 : _height);
+
+    /// <summary>A panel's first row.</summary>
+    internal nint Start(nint panel) => panel * _height + Math.Min(panel, _taller);
 }
 
 /// <summary>Copies in the order in which a micro-kernel reads them.
