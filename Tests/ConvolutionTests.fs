@@ -130,6 +130,27 @@ let private cases =
                     Stride = stride
                     Dilation = dilation
                 })
+            // Few input channels: whole vectors of outputs and cut ones, several images in a sum, a window that does not reach all of its borders.
+            [
+                17, 1, 6, 1, [ 28; 28 ], [ 5; 5 ], 1, 2, 1
+                3, 3, 16, 1, [ 40; 33 ], [ 5; 3 ], 1, 2, 1
+                2, 4, 7, 2, [ 6; 40 ], [ 3; 5 ], 1, 1, 2
+                2, 2, 4, 1, [ 11; 80 ], [ 3; 5 ], 2, 2, 1
+                2, 3, 5, 1, [ 19; 100 ], [ 7; 4 ], 3, 5, 2
+                1, 4, 32, 1, [ 9; 70 ], [ 4; 2 ], 4, 1, 1
+                2, 1, 3, 1, [ 2; 3; 40 ], [ 2; 3; 3 ], 1, 1, 1
+            ]
+            |> List.map (fun (batch, inputs, outputs, groups, sizes, kernel, stride, pad, dilation) ->
+                { image sizes with
+                    Batch = batch
+                    Inputs = inputs
+                    Outputs = outputs
+                    Groups = groups
+                    Kernel = kernel
+                    Stride = stride
+                    Pad = pad
+                    Dilation = dilation
+                })
             // Enough channels for vectors of them: pairs of vectors and three, cut ones, every stride, an image read where it lies, windows without axes.
             [
                 24, 31, 1, [ 5; 8 ], [ 5; 5 ], 2, 2, 1

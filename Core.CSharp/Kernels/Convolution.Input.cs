@@ -155,6 +155,11 @@ internal static unsafe partial class Convolution<T>
     internal static void Input(in ConvolutionSizes sizes, T* y, T* w, T* x, bool accumulate)
     {
         if (sizes.Batch == 0 || sizes.Source == 0 || sizes.Inputs == 0) return;
+        if (FoldPays(sizes))
+        {
+            RunFold(sizes, y, w, x, accumulate);
+            return;
+        }
         var job = new InputJob { Sizes = sizes, Y = y, X = x, Accumulate = accumulate, Banded = Widest(sizes.Axes) };
         Lattice lattice = default;
         for (var i = 0; i < WindowAxes.Count; i++)

@@ -193,18 +193,14 @@ internal struct Lattice
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static unsafe void MergeRow<T>(T* even, T* odd, T* target, nint n, bool accumulate) where T : unmanaged, INumber<T>
     {
-        nint i = 0;
-        if (sizeof(T) == 4 && Avx512F.IsSupported)
+        nint i = 0, lanes = Vector512<T>.Count;
+        if (sizeof(T) == 4 && Avx.IsSupported)
+            for (; i + 2 * lanes <= n; i += 2 * lanes)
+                Merge(Vector512.Load(even + i / 2), Vector512.Load(odd + i / 2), target + i, 2 * lanes, accumulate);
+        if (sizeof(T) == 4 && Avx512F.IsSupported && i < n)
         {
-            var low = Vector512.Create(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            var high = low + Vector512.Create(8);
-            for (; i < n; i += 32)
-            {
-                var left = n - i;
-                var (a, b) = (Lanes.Load((int*)(even + i / 2), Math.Min(16, (left + 1) / 2)), Lanes.Load((int*)(odd + i / 2), Math.Min(16, left / 2)));
-                Put(Avx512F.PermuteVar16x32x2(a, low, b).As<int, T>(), target + i, Math.Min(16, left), accumulate);
-                if (left > 16) Put(Avx512F.PermuteVar16x32x2(a, high, b).As<int, T>(), target + i + 16, Math.Min(16, left - 16), accumulate);
-            }
+            Merge(Lanes.Load(even + i / 2, (n - i + 1) / 2), Lanes.Load(odd + i / 2, (n - i) / 2), target + i, n - i, accumulate);
+            return;
         }
         for (; i < n; i++)
         {
@@ -213,9 +209,51 @@ internal struct Lattice
         }
     }
 
+    /// <summary>The first <paramref name="n"/> elements of even[0], odd[0], even[1], odd[1], …</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static unsafe void Put<T>(Vector512<T> v, T* target, nint n, bool accumulate) where T : unmanaged
+    internal static unsafe void Merge<T>(Vector512<T> even, Vector512<T> odd, T* target, nint n, bool accumulate) where T : unmanaged
     {
+        nint lanes = Vector512<T>.Count;
+        var (low, high) = (even, odd);
+        if (sizeof(T) == 4 && Avx512F.IsSupported)
+        {
+            var order = Vector512.Create(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            low = Avx512F.PermuteVar16x32x2(even.As<T, int>(), order, odd.As<T, int>()).As<int, T>();
+            high = Avx512F.PermuteVar16x32x2(even.As<T, int>(), order + Vector512.Create(8), odd.As<T, int>()).As<int, T>();
+        }
+        else if (sizeof(T) == 4 && Avx.IsSupported)
+        {
+            low = Merge(even.GetLower().As<T, float>(), odd.GetLower().As<T, float>()).As<float, T>();
+            high = Merge(even.GetUpper().As<T, float>(), odd.GetUpper().As<T, float>()).As<float, T>();
+        }
+        else
+            for (var i = 0; i < lanes; i++)
+            {
+                var v = (i & 1) == 0 ? even : odd;
+                low = low.WithElement(i, v[i / 2]);
+                high = high.WithElement(i, v[(i + (int)lanes) / 2]);
+            }
+        Put(low, target, Math.Min(lanes, n), accumulate);
+        if (n > lanes) Put(high, target + lanes, n - lanes, accumulate);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Merge(Vector256<float> even, Vector256<float> odd)
+    {
+        var (low, high) = (Avx.UnpackLow(even, odd), Avx.UnpackHigh(even, odd));
+        return Vector512.Create(Avx.Permute2x128(low, high, 0x20), Avx.Permute2x128(low, high, 0x31));
+    }
+
+    /// <summary>Stores or adds the first <paramref name="n"/> lanes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static unsafe void Put<T>(Vector512<T> v, T* target, nint n, bool accumulate) where T : unmanaged
+    {
+        if (n == Vector512<T>.Count)
+        {
+            if (accumulate) v += Vector512.Load(target);
+            v.Store(target);
+            return;
+        }
         if (accumulate) v += Lanes.Load(target, n);
         Lanes.Store(v, target, n);
     }
