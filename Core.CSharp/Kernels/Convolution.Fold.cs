@@ -11,6 +11,9 @@ internal static unsafe partial class Convolution<T>
     // What is computed before it is added up: part of L1.
     private const nint FoldBytes = 20 << 10;
 
+    // The weights of all runs of taps together stay in L2: large windows have too many.
+    private const nint FoldWeightBytes = 1 << 20;
+
     /// <summary>Rows of taps that reach the same rows of inputs: those of a phase, or what an edge leaves of them.</summary>
     private struct Reaching
     {
@@ -147,7 +150,15 @@ internal static unsafe partial class Convolution<T>
     {
         var (d, w) = (sizes.Axes[0], sizes.Axes[2]);
         var image = d.Input == 1 && d.Kernel == 1 && d.Output == 1;
-        return MicroKernels<T>.Available && sizes.Groups == 1 && sizes.Inputs <= 4 && image && w.Output >= Emitter<T>.Lanes && (w.Stride == 1 || !Emitter<T>.Is512);
+        return MicroKernels<T>.Available && sizes.Groups == 1 && sizes.Inputs <= 4 && image && w.Output >= Emitter<T>.Lanes && (w.Stride == 1 || !Emitter<T>.Is512)
+            && FoldTerms(sizes) * sizes.Inputs * w.Kernel * sizeof(T) <= FoldWeightBytes;
+    }
+
+    /// <summary>Room for the terms of every run of taps: no more than as many runs as there are pairs of ends, each of them over all outputs.</summary>
+    private static nint FoldTerms(in ConvolutionSizes sizes)
+    {
+        nint all = Reach(sizes.Axes[1]) + 1;
+        return sizes.Axes[1].Stride * all * all * all * sizes.Outputs;
     }
 
     private static void RunFold(in ConvolutionSizes sizes, T* y, T* w, T* x, bool accumulate)
@@ -178,7 +189,7 @@ internal static unsafe partial class Convolution<T>
 
         // Every run of taps that may reach a row of inputs: all of them, and what each edge leaves.
         job.Reachings = new Reaching[h.Stride * all * (all + 1)];
-        nint terms = h.Stride * all * all * all * sizes.Outputs;
+        var terms = FoldTerms(sizes);
         nint shifts = v.Stride * (v.Kernel + 2);
         var memory = SharedScratch.Rent((shifts + terms) * sizeof(nint) + terms * rows * sizeof(T));
         job.Shifts = (nint*)memory.Pointer;
