@@ -139,7 +139,9 @@ let private cases =
                 2, 3, 5, 1, [ 19; 100 ], [ 7; 4 ], 3, 5, 2
                 1, 4, 32, 1, [ 9; 70 ], [ 4; 2 ], 4, 1, 1
                 2, 1, 3, 1, [ 2; 3; 40 ], [ 2; 3; 3 ], 1, 1, 1
+                // Windows so large that nothing made for each of their taps may be.
                 1, 3, 24, 1, [ 34; 40 ], [ 31; 20 ], 1, 0, 1
+                1, 1, 1, 1, [ 3000 ], [ 2900 ], 1, 1450, 1
             ]
             |> List.map (fun (batch, inputs, outputs, groups, sizes, kernel, stride, pad, dilation) ->
                 { image sizes with

@@ -11,8 +11,8 @@ internal static unsafe partial class Convolution<T>
     // What is computed before it is added up: part of L1.
     private const nint FoldBytes = 20 << 10;
 
-    // The weights of all runs of taps together stay in L2: large windows have too many.
-    private const nint FoldWeightBytes = 1 << 20;
+    // The weights of all runs of taps stay in L2, and so do two rows of what is computed: large windows have too many of either.
+    private const nint FoldMost = 1 << 20;
 
     /// <summary>Rows of taps that reach the same rows of inputs: those of a phase, or what an edge leaves of them.</summary>
     private struct Reaching
@@ -150,8 +150,9 @@ internal static unsafe partial class Convolution<T>
     {
         var (d, w) = (sizes.Axes[0], sizes.Axes[2]);
         var image = d.Input == 1 && d.Kernel == 1 && d.Output == 1;
+        nint rowBytes = (nint)sizes.Inputs * w.Kernel * sizeof(T), columns = w.Output + 2 * ((nint)Reach(w) + Emitter<T>.Lanes);
         return MicroKernels<T>.Available && sizes.Groups == 1 && sizes.Inputs <= 4 && image && w.Output >= Emitter<T>.Lanes && (w.Stride == 1 || !Emitter<T>.Is512)
-            && FoldTerms(sizes) * sizes.Inputs * w.Kernel * sizeof(T) <= FoldWeightBytes;
+            && Math.Max(FoldTerms(sizes), 2 * columns) * rowBytes <= FoldMost;
     }
 
     /// <summary>Room for the terms of every run of taps: no more than as many runs as there are pairs of ends, each of them over all outputs.</summary>
