@@ -48,7 +48,7 @@ internal static unsafe partial class Convolution<T>
             for (var image = first; image < Math.Min(Sizes.Batch, first + Images); image++)
             {
                 T* y = Y + image * ys, x = X + image * xs;
-                var ahead = Next(image, Sizes.Batch, Images, Bands, y, ys, panels.Count * (Sizes.Source / MicroKernels<T>.MostVectors(panels.Height(0)) / Emitter<T>.Lanes + 1));
+                var ahead = Next(image, Sizes.Batch, Images, Bands, y, ys);
                 for (var number = 0; number < h.Stride; number++)
                 {
                     var phase = new PhaseAxis(h, number);
@@ -72,7 +72,7 @@ internal static unsafe partial class Convolution<T>
         private readonly void Products(in Panels panels, in Reaching reaching, nint rows, T* y, T* stage, ref Prefetch ahead)
         {
             nint lanes = Emitter<T>.Lanes, columns = Sizes.Axes[2].Output;
-            var tile = new Tile { Vector = columns * sizeof(T), TargetVector = Pitch * sizeof(T) };
+            var tile = new Tile { Vector = columns * sizeof(T), TargetVector = Pitch * sizeof(T), AheadStep = Prefetch.Line };
             for (nint column = 0; column < columns; column += lanes)
             {
                 // The last vector of a row may overlap the one before it.
@@ -85,9 +85,9 @@ internal static unsafe partial class Convolution<T>
                     nint most = MicroKernels<T>.MostVectors(height);
                     for (nint r = 0; r < rows; r += most)
                     {
-                        MicroKernels<T>.Gathering(height, (int)Math.Min(most, rows - r), masked: false, 1)(reaching.Depth, weights, 0, 0, y + r * columns + at,
+                        tile.Ahead = ahead.Take(reaching.Depth);
+                        MicroKernels<T>.Gathering(height, (int)Math.Min(most, rows - r), masked: false, 1, tile.Ahead != null)(reaching.Depth, weights, 0, 0, y + r * columns + at,
                             (nint)(Tables + reaching.Table), target + r * Pitch, StageRow * sizeof(T), &tile);
-                        ahead.Step();
                     }
                     weights += height * reaching.Depth;
                     target += height * StageRow;

@@ -69,7 +69,7 @@ internal static unsafe partial class Convolution<T>
             {
                 var y = Y + ((nint)image * Sizes.Groups + group) * Sizes.Outputs * source;
                 lattice.Fill(y, source, Sizes.Outputs, buffer);
-                var ahead = Next(image, Sizes.Batch, Images, Bands, y, Sizes.Groups * Sizes.Outputs * source, Correlation<T>.TileCount(target, panels) * Sizes.Groups);
+                var ahead = Next(image, Sizes.Batch, Images, Bands, y, Sizes.Groups * Sizes.Outputs * source);
                 var x = X + ((nint)image * Sizes.Groups + group) * Sizes.Inputs * target;
                 for (var number = 0; number < Phases.Length; number += axes[2].Stride)
                 {

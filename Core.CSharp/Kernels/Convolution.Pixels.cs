@@ -50,7 +50,7 @@ internal static unsafe partial class Convolution<T>
             for (var group = 0; group < Sizes.Groups; group++)
             {
                 var x = X + ((nint)image * Sizes.Groups + group) * Sizes.Inputs * Sizes.Source;
-                var ahead = Next(image, Sizes.Batch, Images, Bands, x, Sizes.Groups * Sizes.Inputs * Sizes.Source, Sizes.Groups * Vectors * (Sizes.Target / 28 + 1));
+                var ahead = Next(image, Sizes.Batch, Images, Bands, x, Sizes.Groups * Sizes.Inputs * Sizes.Source);
                 if (!InPlace) lattice.Fill(x, Sizes.Source, Sizes.Inputs, memory + stage + turned);
                 var tiles = new PixelTiles
                 {
@@ -96,7 +96,7 @@ internal static unsafe partial class Convolution<T>
         internal readonly void Run(int rows, int columns, T* buffer, T* target)
         {
             nint lanes = PixelLanes, positions = (nint)rows * columns;
-            var tile = new Tile();
+            var tile = new Tile { AheadStep = Prefetch.Line };
             if (Relu) tile.Flags |= Tile.ApplyRelu;
             if (Bias != null) tile.Flags |= Tile.AddBias;
             var weights = Weights;
@@ -113,8 +113,8 @@ internal static unsafe partial class Convolution<T>
                     for (nint panel = 0; panel < panels.Count; panel++)
                     {
                         var count = panels.Height(panel);
-                        MicroKernels<T>.OfPixels(count, vectors, Step)(Depth, from, 0, (nint)Table, weights, 0, to, width * sizeof(T), &tile);
-                        Ahead->Step();
+                        tile.Ahead = Ahead->Take(Depth);
+                        MicroKernels<T>.OfPixels(count, vectors, Step, tile.Ahead != null)(Depth, from, 0, (nint)Table, weights, 0, to, width * sizeof(T), &tile);
                         AskFor(target + v * lanes * TargetChannel + (to - Stage) / width, (int)Math.Min(width, Channels - v * lanes));
                         from += count * Step;
                         to += count * width;

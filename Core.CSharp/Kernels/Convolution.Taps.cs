@@ -55,8 +55,7 @@ internal static unsafe partial class Convolution<T>
                         lattice.Fill(x, Sizes.Source, Sizes.Inputs, buffer);
                         var y = Y + image * ys + from * (Sizes.Target / banded.Output);
                         var whole = Length == banded.Output && n + 1 < lastImage;
-                        var tiles = outputs.Count * taps.Count / Parts * ((steps.Whole + StepsAtOnce - 1) / StepsAtOnce + (steps.Cut + StepsAtOnce - 1) / StepsAtOnce);
-                        var nextX = whole ? new Prefetch(x + Sizes.Groups * xs, xs * sizeof(T), tiles) : default;
+                        var nextX = whole ? new Prefetch(x + Sizes.Groups * xs, xs * sizeof(T)) : default;
                         Products(outputs, taps, first, last, steps, table, buffer, y, sums + g * group, ref nextX);
                     }
             }
@@ -98,7 +97,7 @@ internal static unsafe partial class Convolution<T>
                             nint tap = taps.Start(u), output = outputs.Start(panel);
                             TapKernels<T>.Get(height, width, masked)(count, buffer, Taps + tap, y + output * Sizes.Target, row, table + 2 * step,
                                 sums + (tap * Sizes.Outputs + height * output) * lanes, mask);
-                            nextX.Step();
+                            nextX.Ask();
                         }
             }
         }

@@ -59,9 +59,8 @@ internal static unsafe partial class Convolution<T>
                         {
                             var whole = length == banded.Output && n + 1 < lastImage;
                             nint xs = Sizes.Groups * Sizes.Inputs * Sizes.Source, ys = Sizes.Groups * Sizes.Outputs * Sizes.Target;
-                            var tiles = panels.Count * ((positions + PositionSlab - 1) / PositionSlab) * ((depth + 2 * Emitter<T>.Lanes - 1) / (2 * Emitter<T>.Lanes)) * Sizes.Groups;
-                            var nextX = whole ? new Prefetch(x + xs, xs * sizeof(T), tiles) : default;
-                            var nextY = whole ? new Prefetch(y + ys, ys * sizeof(T), tiles) : default;
+                            var nextX = whole ? new Prefetch(x + xs, xs * sizeof(T)) : default;
+                            var nextY = whole ? new Prefetch(y + ys, ys * sizeof(T)) : default;
                             Products(grid, panels, positions, image, y, target, ref nextX, ref nextY);
                         }
                         else Portable(grid, last - first, positions, image, y, target);
@@ -73,7 +72,7 @@ internal static unsafe partial class Convolution<T>
         private readonly void Products(in ImageGrid grid, in Panels panels, nint positions, T* image, T* y, T* target, ref Prefetch nextX, ref Prefetch nextY)
         {
             nint lanes = Emitter<T>.Lanes, depth = (nint)Sizes.Inputs * Sizes.Taps;
-            var tile = new Tile { Flags = Tile.Accumulate };
+            var tile = new Tile { Flags = Tile.Accumulate, AheadStep = Prefetch.Line };
             var (rows, run) = TapRows(grid);
             // Rows of taps of half a vector or more are one each, and those of a column of taps go together; of long ones the vectors side by side.
             var (h, w) = (Sizes.Axes[1], Sizes.Axes[2]);
@@ -99,9 +98,9 @@ internal static unsafe partial class Convolution<T>
                         for (nint panel = 0; panel < panels.Count; panel++)
                         {
                             var height = panels.Height(panel);
-                            MicroKernels<T>.GatheringRows(height, vectors, tail < lanes)(count, a, Sizes.Target * sizeof(T), 0, taps + v * across, (nint)(Table + slab), c, depth * sizeof(T), &tile);
-                            nextX.Step();
-                            nextY.Step();
+                            tile.Ahead = nextX.Take(count);
+                            if (tile.Ahead == null) tile.Ahead = nextY.Take(count);
+                            MicroKernels<T>.GatheringRows(height, vectors, tail < lanes, tile.Ahead != null)(count, a, Sizes.Target * sizeof(T), 0, taps + v * across, (nint)(Table + slab), c, depth * sizeof(T), &tile);
                             a += height * Sizes.Target;
                             c += height * depth;
                         }

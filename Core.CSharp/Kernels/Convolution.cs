@@ -92,7 +92,7 @@ internal static unsafe partial class Convolution<T> where T : unmanaged, IBinary
             {
                 var x = X + ((nint)image * Sizes.Groups + group) * Sizes.Inputs * source;
                 lattice.Fill(x, source, Sizes.Inputs, buffer);
-                var ahead = Next(image, Sizes.Batch, Images, Bands, x, Sizes.Groups * Sizes.Inputs * source, Correlation<T>.TileCount(target, panels) * Sizes.Groups);
+                var ahead = Next(image, Sizes.Batch, Images, Bands, x, Sizes.Groups * Sizes.Inputs * source);
                 var first = group * Sizes.Outputs;
                 new Correlation<T>
                 {
@@ -127,8 +127,8 @@ internal static unsafe partial class Convolution<T> where T : unmanaged, IBinary
     private static int ImagesPerChunk(int batch, double work) => work < ParallelAbove ? batch : Math.Max(1, batch / (4 * Workers.Count));
 
     /// <summary>The next image of the same chunk, if there is one and images are not cut into bands.</summary>
-    private static Prefetch Next(int image, int batch, int images, int bands, T* current, nint size, nint tiles) =>
-        bands == 1 && (image + 1) % images != 0 && image + 1 < batch ? new(current + size, size * sizeof(T), tiles) : default;
+    private static Prefetch Next(int image, int batch, int images, int bands, T* current, nint size) =>
+        bands == 1 && (image + 1) % images != 0 && image + 1 < batch ? new(current + size, size * sizeof(T)) : default;
 
     private static int Height => MicroKernels<T>.MaxRows;
 

@@ -74,9 +74,6 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
         }
     }
 
-    /// <summary>About how many tiles a grid of so many positions has.</summary>
-    internal static nint TileCount(nint positions, in Panels panels) => panels.Count * (positions / (2 * Emitter<T>.Lanes) + 1);
-
     private readonly (Tiling Tiling, bool Staged) Choose()
     {
         nint lanes = Emitter<T>.Lanes;
@@ -99,7 +96,7 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
     {
         var most = MicroKernels<T>.MostVectors(height);
         nint lanes = Emitter<T>.Lanes, step = lanes * most;
-        var tile = new Tile { Bias = bias, TargetVector = lanes * sizeof(T) };
+        var tile = new Tile { Bias = bias, TargetVector = lanes * sizeof(T), AheadStep = Prefetch.Line };
         if (accumulate) tile.Flags |= Tile.Accumulate;
         if (bias != null) tile.Flags |= Tile.AddBias;
         if (Relu) tile.Flags |= Tile.ApplyRelu;
@@ -159,8 +156,8 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
     private readonly void Kernel(int height, T* weights, T* buffer, T* target, nint channel, (int Vectors, int Tail) cut, int pieces, Tile* tile)
     {
         tile->Mask = MicroKernels<T>.Mask(cut.Tail);
-        MicroKernels<T>.Gathering(height, cut.Vectors, cut.Tail < Emitter<T>.Lanes, pieces)(Depth, weights, 0, 0, buffer, (nint)Table, target, channel * sizeof(T), tile);
-        Ahead->Step();
+        tile->Ahead = Ahead->Take(Depth);
+        MicroKernels<T>.Gathering(height, cut.Vectors, cut.Tail < Emitter<T>.Lanes, pieces, tile->Ahead != null)(Depth, weights, 0, 0, buffer, (nint)Table, target, channel * sizeof(T), tile);
     }
 
     /// <summary>A row from the stage to where it belongs.</summary>

@@ -56,6 +56,7 @@ internal sealed class Emitter<T> where T : unmanaged
         : Exact(typeof(Avx), "MaskLoad", Pointer, Vector);
     private static readonly MethodInfo MaskStoreMethod = Exact(Is512 ? typeof(Avx512F) : typeof(Avx), "MaskStore", Pointer, Vector, Vector);
     private static readonly MethodInfo PrefetchMethod = Exact(typeof(Sse), "Prefetch0", typeof(void).MakePointerType());
+    private static readonly MethodInfo PrefetchSecondMethod = Exact(typeof(Sse), "Prefetch1", typeof(void).MakePointerType());
 
     // ---- variables ----
 
@@ -159,6 +160,9 @@ internal sealed class Emitter<T> where T : unmanaged
     internal void MaxVectors() => _il.Emit(OpCodes.Call, MaxMethod);
 
     internal void Prefetch() => _il.Emit(OpCodes.Call, PrefetchMethod);
+
+    /// <summary>The same, no nearer than the second cache.</summary>
+    internal void PrefetchSecond() => _il.Emit(OpCodes.Call, PrefetchSecondMethod);
 
     /// <summary>The scalar behind the pointer on the stack in every lane.</summary>
     internal void Broadcast()

@@ -111,7 +111,7 @@ internal struct Lattice
         var first = w.Origin + phase2;
         nint from = first >= 0 ? 0 : Math.Min(w.Count, (w.Stride - 1 - first) / w.Stride);
         nint to = first >= w.Input ? from : Math.Max(from, Math.Min(w.Count, (w.Input - 1 - first) / w.Stride + 1));
-        if (w.Stride == 1 && sizeof(T) == 4 && Avx512F.IsSupported && count % Vector512<int>.Count == 0 && count <= MostVectors * Vector512<int>.Count)
+        if (w.Stride == 1 && sizeof(T) == 4 && Avx512F.IsSupported && count <= MostVectors * Vector512<int>.Count)
         {
             FillVectors((int*)source + first, h, phase1, w.Input, (from, to), count, (int*)target);
             return;
@@ -135,7 +135,7 @@ internal struct Lattice
 
     private const int MostVectors = 16;
 
-    /// <summary>Rows of whole vectors, of which the lanes inside the image are loaded and all are stored.</summary>
+    /// <summary>Rows in whole vectors, of which the lanes inside the image are loaded and all are stored: what reaches beyond a row is written again with the next.</summary>
     [SkipLocalsInit, MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static unsafe void FillVectors(int* source, in LatticeAxis h, int phase, nint width, (nint From, nint To) inside, nint count, int* target)
     {
@@ -145,13 +145,20 @@ internal struct Lattice
             masks[v / lanes] = Vector512.AndNot(Lanes.First<int>(inside.To - v), Lanes.First<int>(inside.From - v));
         // Rows above the image, those inside, those below.
         nint above = Math.Clamp((h.Stride - 1 - top) / h.Stride, 0, h.Count), below = Math.Clamp((h.Input - top + h.Stride - 1) / h.Stride, above, h.Count);
+        int* end = target + h.Count * count, first = target + above * count, last = target + below * count;
+        for (; target < first; target += lanes) PutWithin(Vector512<int>.Zero, target, end);
         var row = source + (top + above * h.Stride) * width;
-        int* start = target + above * count, end = target + below * count;
-        for (; target < start; target += lanes) Vector512<int>.Zero.Store(target);
-        for (; target < end; row += step)
-            for (nint v = 0; v < count; v += lanes, target += lanes)
-                Avx512F.MaskLoad(row + v, masks[v / lanes], Vector512<int>.Zero).Store(target);
-        for (end += (h.Count - below) * count; target < end; target += lanes) Vector512<int>.Zero.Store(target);
+        for (target = first; target < last; target += count, row += step)
+            for (nint v = 0; v < count; v += lanes)
+                PutWithin(Avx512F.MaskLoad(row + v, masks[v / lanes], Vector512<int>.Zero), target + v, end);
+        for (; target < end; target += lanes) PutWithin(Vector512<int>.Zero, target, end);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static unsafe void PutWithin(Vector512<int> v, int* target, int* end)
+    {
+        if (target + Vector512<int>.Count <= end) v.Store(target);
+        else Lanes.Store(v, target, (nint)(end - target));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

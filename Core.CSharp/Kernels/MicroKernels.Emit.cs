@@ -9,10 +9,10 @@ internal static unsafe partial class MicroKernels<T>
     // Argument numbers of MicroKernel.
     private const int K = 0, A = 1, ARow = 2, AStep = 3, B = 4, BStep = 5, C = 6, CRow = 7, TileArgument = 8;
 
-    private static MicroKernel Emit(int rows, int vectors, bool masked, int source)
+    private static MicroKernel Emit(int rows, int vectors, bool masked, int source, bool looksAhead)
     {
         var pixels = source is Pixels or EverySecondPixel;
-        var gathered = source is not (Strided or StridedAhead or StridedKeeping) && !pixels;
+        var gathered = source is not (Strided or StridedKeeping) && !pixels;
         var method = new DynamicMethod($"{(gathered ? $"gather{source}_" : pixels ? $"pixels{source - Pixels + 1}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
             [typeof(nint), typeof(void*), typeof(nint), typeof(nint), typeof(void*), typeof(nint), typeof(void*), typeof(nint), typeof(Tile*)],
             typeof(MicroKernels<T>).Module, skipVisibility: true);
@@ -56,6 +56,14 @@ internal static unsafe partial class MicroKernels<T>
         var row = new LocalBuilder[vectors];
         for (var v = 0; v < vectors; v++) row[v] = e.NewVector();
         var x = e.NewVector();
+        var (ahead, aheadStep) = (e.NewPointer(), e.NewOffset());
+        if (looksAhead)
+        {
+            Field(nameof(Tile.Ahead));
+            e.Set(ahead);
+            Field(nameof(Tile.AheadStep));
+            e.Set(aheadStep);
+        }
         if (gathered) GatheredProducts();
         else if (pixels) PixelProducts();
         else if (rows < vectors) FewRowsProducts();
@@ -149,18 +157,29 @@ internal static unsafe partial class MicroKernels<T>
             if (i % 3 != 0) e.Add();
         }
 
+        // A cache line for each step of k, of a row of B as many as it has.
+        void LookAhead()
+        {
+            if (!looksAhead) return;
+            for (var v = 0; v < (source == StridedKeeping ? vectors : 1); v++)
+            {
+                e.Get(ahead);
+                e.Plus(v * bytes);
+                // What a convolution asks for is the next image.
+                if (gathered || pixels) e.PrefetchSecond();
+                else e.Prefetch();
+            }
+            e.Get(ahead);
+            e.Get(aheadStep);
+            e.Add();
+            e.Set(ahead);
+        }
+
         // A by two strides.
         void StridedProducts()
         {
             var (pointers, twice) = RowPointers();
-            var (ahead, aheadStep, keep) = (e.NewPointer(), e.NewOffset(), e.NewPointer());
-            if (source != Strided)
-            {
-                Field(nameof(Tile.Ahead));
-                e.Set(ahead);
-                Field(nameof(Tile.AheadStep));
-                e.Set(aheadStep);
-            }
+            var keep = e.NewPointer();
             if (source == StridedKeeping)
             {
                 Field(nameof(Tile.Keep));
@@ -168,19 +187,7 @@ internal static unsafe partial class MicroKernels<T>
             }
             e.Loop(K, () =>
             {
-                if (source != Strided)
-                {
-                    for (var v = 0; v < (source == StridedKeeping ? vectors : 1); v++)
-                    {
-                        e.Get(ahead);
-                        e.Plus(v * bytes);
-                        e.Prefetch();
-                    }
-                    e.Get(ahead);
-                    e.Get(aheadStep);
-                    e.Add();
-                    e.Set(ahead);
-                }
+                LookAhead();
                 for (var v = 0; v < vectors; v++)
                 {
                     LoadB(v);
@@ -275,6 +282,7 @@ internal static unsafe partial class MicroKernels<T>
             e.Set(piece);
             e.Loop(K, () =>
             {
+                LookAhead();
                 e.Argument(B);
                 e.Argument(BStep);
                 e.ReadNative();
@@ -312,6 +320,7 @@ internal static unsafe partial class MicroKernels<T>
             var at = e.NewPointer();
             e.Loop(K, () =>
             {
+                LookAhead();
                 e.Argument(A);
                 e.Argument(AStep);
                 e.ReadNative();

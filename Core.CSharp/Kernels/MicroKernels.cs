@@ -56,11 +56,11 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
     internal static readonly int MaxRows = Avx512F.IsSupported ? 14 : 6;
 
     // Where the rows of B come from, and how A lies.
-    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, StridedAhead = 5, Pixels = 6, EverySecondPixel = 7, StridedKeeping = 8;
+    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, Pixels = 5, EverySecondPixel = 6, StridedKeeping = 7;
 
-    private const int Sources = 9, Widths = 24;
+    private const int Sources = 8, Widths = 24;
 
-    private static readonly MicroKernel?[] Family = new MicroKernel?[(14 + 1) * Sources * Widths * 2];
+    private static readonly MicroKernel?[] Family = new MicroKernel?[(14 + 1) * Sources * Widths * 2 * 2];
 
     // Row i holds the mask of i lanes, for float as for double: all bits set below lane i.
     private static readonly T* Masks = MakeMasks();
@@ -68,10 +68,10 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
     private static int Lanes => Emitter<T>.Lanes;
 
     /// <summary>The kernel of a matrix product; one that looks ahead asks for the memory that the next ones will read.</summary>
-    internal static MicroKernel Get(int rows, int vectors, bool masked, bool ahead) => Get(rows, vectors, masked, ahead ? StridedAhead : Strided);
+    internal static MicroKernel Get(int rows, int vectors, bool masked, bool ahead) => Get(rows, vectors, masked, Strided, ahead);
 
     /// <summary>The kernel that packs B while it reads it: each row of B is kept, and the cache lines of a later one are asked for.</summary>
-    internal static MicroKernel Keeping(int rows, int vectors, bool masked) => Get(rows, vectors, masked, StridedKeeping);
+    internal static MicroKernel Keeping(int rows, int vectors, bool masked) => Get(rows, vectors, masked, StridedKeeping, ahead: true);
 
     /// <summary>Vectors of a row of B that a product with so many rows takes at a time, its sums filling the registers. Few rows wait for B, and memory is
     /// fast where long pieces of it are read.</summary>
@@ -81,20 +81,21 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
     internal static int MostVectors(int rows) => rows <= (Avx512F.IsSupported ? 6 : 2) ? 4 : Avx512F.IsSupported && rows <= 8 ? 3 : 2;
 
     /// <summary>The kernel that gathers B's rows by a table, each vector in 1, 2 or 4 pieces.</summary>
-    internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces) => Get(rows, vectors, masked, pieces == 4 ? GatheredQuarters : pieces);
+    internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces, bool ahead = false) =>
+        Get(rows, vectors, masked, pieces == 4 ? GatheredQuarters : pieces, ahead);
 
     /// <summary>The kernel that gathers B's rows by a table and reads A's rows, whose elements lie side by side, where they are.</summary>
-    internal static MicroKernel GatheringRows(int rows, int vectors, bool masked) => Get(rows, vectors, masked, GatheredRows);
+    internal static MicroKernel GatheringRows(int rows, int vectors, bool masked, bool ahead) => Get(rows, vectors, masked, GatheredRows, ahead);
 
     /// <summary>The kernel whose rows of A are neighbouring pixels, <paramref name="step"/> (1 or 2) elements apart: for every k a table, whose address is aStep,
     /// has the bytes from A to the first row's element. B is a packed panel, up to three vectors wide, C as wide.</summary>
-    internal static MicroKernel OfPixels(int rows, int vectors, int step) => Get(rows, vectors, masked: false, step == 1 ? Pixels : EverySecondPixel);
+    internal static MicroKernel OfPixels(int rows, int vectors, int step, bool ahead) => Get(rows, vectors, masked: false, step == 1 ? Pixels : EverySecondPixel, ahead);
 
-    private static MicroKernel Get(int rows, int vectors, bool masked, int source)
+    private static MicroKernel Get(int rows, int vectors, bool masked, int source, bool ahead)
     {
-        var index = ((rows * Sources + source) * Widths + vectors - 1) * 2 + (masked ? 1 : 0);
+        var index = (((rows * Sources + source) * Widths + vectors - 1) * 2 + (masked ? 1 : 0)) * 2 + (ahead ? 1 : 0);
         // Two threads may emit the same kernel at once; either is right.
-        return Family[index] ??= Emit(rows, vectors, masked, source);
+        return Family[index] ??= Emit(rows, vectors, masked, source, ahead);
     }
 
     internal static T* Mask(int lanes) => Masks + lanes * Lanes;

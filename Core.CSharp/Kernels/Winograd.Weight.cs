@@ -49,9 +49,8 @@ internal static unsafe partial class Winograd<T>
                 if (firstRow == 0)
                 {
                     var following = block + Blocks.Bands < last ? Math.Min(Blocks.ImagesPerBlock, Blocks.Batch - firstImage - images) : 0;
-                    var steps = Planes * Blocks.Bands * Passes(Blocks.Rows * W.Output);
-                    nextX = new(X + (nint)(firstImage + images) * Inputs * Source, following * Inputs * Source * sizeof(T), steps);
-                    nextY = new(Y + (nint)(firstImage + images) * Outputs * Target, following * Outputs * Target * sizeof(T), steps);
+                    nextX = new(X + (nint)(firstImage + images) * Inputs * Source, following * Inputs * Source * sizeof(T));
+                    nextY = new(Y + (nint)(firstImage + images) * Outputs * Target, following * Outputs * Target * sizeof(T));
                 }
                 for (var n = 0; n < images; n++)
                 {
@@ -73,13 +72,6 @@ internal static unsafe partial class Winograd<T>
             }
         }
 
-        /// <summary>Calls of kernels for so many positions.</summary>
-        private readonly nint Passes(nint positions)
-        {
-            var panels = new Panels(Outputs, MicroKernels<T>.MaxRows);
-            return panels.Count * ((positions + PositionSlab - 1) / PositionSlab) * Vectors(panels).Passes;
-        }
-
         /// <summary>Vectors side by side: as few passes over the positions as there can be, and all about as wide.</summary>
         private readonly (nint Passes, nint Most) Vectors(in Panels panels)
         {
@@ -93,7 +85,7 @@ internal static unsafe partial class Winograd<T>
         {
             nint lanes = Emitter<T>.Lanes;
             var panels = new Panels(Outputs, MicroKernels<T>.MaxRows);
-            var tile = new Tile { Vector = lanes * sizeof(T), TargetVector = lanes * sizeof(T) };
+            var tile = new Tile { Vector = lanes * sizeof(T), TargetVector = lanes * sizeof(T), AheadStep = Prefetch.Line };
             var most = Vectors(panels).Most;
             for (nint slab = 0; slab < positions; slab += PositionSlab)
             {
@@ -108,9 +100,9 @@ internal static unsafe partial class Winograd<T>
                     for (nint panel = 0; panel < panels.Count; panel++)
                     {
                         var height = panels.Height(panel);
-                        MicroKernels<T>.GatheringRows(height, vectors, tail < lanes)(count, a, row * sizeof(T), 0, v + j, (nint)(Table + slab), c, depth * sizeof(T), &tile);
-                        nextX.Step();
-                        nextY.Step();
+                        tile.Ahead = nextX.Take(count);
+                        if (tile.Ahead == null) tile.Ahead = nextY.Take(count);
+                        MicroKernels<T>.GatheringRows(height, vectors, tail < lanes, tile.Ahead != null)(count, a, row * sizeof(T), 0, v + j, (nint)(Table + slab), c, depth * sizeof(T), &tile);
                         a += height * row;
                         c += height * depth;
                     }

@@ -122,10 +122,9 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
                 var (firstImage, images, firstRow, rows) = Blocks.At(block);
                 if (firstRow == 0)
                 {
-                    var steps = Correlation<T>.TileCount((nint)images * Blocks.RowsOfImage * W.Output, panels) * Planes / 2;
                     var following = Math.Min(Blocks.ImagesPerBlock, Blocks.Batch - firstImage - images);
-                    next = block + Blocks.Bands < end ? new(X + (nint)(firstImage + images) * From * Source, following * From * Source * sizeof(T), steps) : default;
-                    here = new(Y + (nint)firstImage * To * Target, images * To * Target * sizeof(T), steps);
+                    next = block + Blocks.Bands < end ? new(X + (nint)(firstImage + images) * From * Source, following * From * Source * sizeof(T)) : default;
+                    here = new(Y + (nint)firstImage * To * Target, images * To * Target * sizeof(T));
                 }
                 for (var n = 0; n < images; n++)
                     for (nint c = 0; c < From; c++)
