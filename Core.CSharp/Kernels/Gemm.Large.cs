@@ -6,9 +6,11 @@ internal static unsafe partial class Gemm<T>
     // Slabs of 256 lose 10–17 % on large matrices: each slab reads and writes C again.
     private const int Slab = 1024;
 
-    /// <summary>Rows of A that are copied at once: with a slab of k they stay in L2. Few where the copy moves along them, so that they leave room
-    /// for B; many where it moves across.</summary>
-    private static int BlockRows(in Problem p) => p.AColumn == 1 ? 28 / MicroKernels<T>.MaxRows * MicroKernels<T>.MaxRows : 112;
+    /// <summary>Rows of A that are copied at once: with a slab of k they stay in L2. Where the copy moves along them they take a ninth of it – 28 rows of 1 MiB –
+    /// and leave room for B; many where it moves across.</summary>
+    private static int BlockRows(in Problem p) => p.AColumn == 1 ? Math.Max(1, FewRows / MicroKernels<T>.MaxRows) * MicroKernels<T>.MaxRows : 112;
+
+    private static readonly int FewRows = (int)(Caches.Second / (9 * Slab * sizeof(float)));
 
     /// <summary>Columns of B that are packed at once: with a slab of k they take 4 MB, an eighth of L3.</summary>
     private const int GroupColumns = 1024;
