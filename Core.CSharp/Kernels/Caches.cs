@@ -13,6 +13,9 @@ internal static class Caches
 
     private const int NoMore = 0, Instructions = 2;
 
+    // More than any processor has; an emulated one may never say that there are no more.
+    private const int MostCaches = 16;
+
     private static nint? Find(int level)
     {
         if (!X86Base.IsSupported) return null;
@@ -20,7 +23,7 @@ internal static class Caches
         {
             var highest = X86Base.CpuId(leaf & unchecked((int)0x80000000), 0).Eax;
             if ((uint)highest < (uint)leaf) continue;
-            for (var number = 0; ; number++)
+            for (var number = 0; number < MostCaches; number++)
             {
                 var (kind, shape, sets, _) = X86Base.CpuId(leaf, number);
                 if ((kind & 31) == NoMore) break;
