@@ -165,7 +165,7 @@ internal static unsafe partial class MicroKernels<T>
             {
                 e.Get(ahead);
                 e.Plus(v * bytes);
-                // What a convolution asks for is the next image.
+                // What a convolution asks for is needed after this tile, and L1 is full.
                 if (gathered || pixels) e.PrefetchSecond();
                 else e.Prefetch();
             }

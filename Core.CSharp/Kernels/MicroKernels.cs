@@ -81,7 +81,7 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
     internal static int MostVectors(int rows) => rows <= (Avx512F.IsSupported ? 6 : 2) ? 4 : Avx512F.IsSupported && rows <= 8 ? 3 : 2;
 
     /// <summary>The kernel that gathers B's rows by a table, each vector in 1, 2 or 4 pieces.</summary>
-    internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces, bool ahead = false) =>
+    internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces, bool ahead) =>
         Get(rows, vectors, masked, pieces == 4 ? GatheredQuarters : pieces, ahead);
 
     /// <summary>The kernel that gathers B's rows by a table and reads A's rows, whose elements lie side by side, where they are.</summary>
