@@ -36,8 +36,21 @@ internal static unsafe partial class Gemm<T>
 
     // ---- rows along the vectors ----
 
+    /// <summary>A turned product's panel of columns, as many rows at a time as the buffer holds.</summary>
+    private static void TurnedColumn(in Problem p, nint m0, nint m1, nint j, int width, T* b, nint bStep, T* buffer, nint stride, bool first, bool last, T* next, T* keep)
+    {
+        for (var m = m0; m < m1; m += TurnedRows)
+        {
+            TurnedBlock(p, m, Math.Min(m1 - m, TurnedRows), j, width, b, bStep, buffer, stride, first, last, next, keep);
+            if (keep == null) continue;
+            b = keep;
+            bStep = 2 * Emitter<T>.Lanes;
+            keep = null;
+        }
+    }
+
     /// <summary>Rows m … of a turned product's panel: its tiles are computed in a buffer, which holds what the sums are added to, and stored the other way round.</summary>
-    private static void TurnedBlock(in Problem p, nint m, nint height, nint j, int width, T* b, nint bStep, T* buffer, nint stride, bool first, bool last, T* next)
+    private static void TurnedBlock(in Problem p, nint m, nint height, nint j, int width, T* b, nint bStep, T* buffer, nint stride, bool first, bool last, T* next, T* keep)
     {
         var c = p.C + m * p.CRow + j * p.CColumn;
         var (accumulate, bias) = (p.Accumulate || !first, last && p.Epilogue.Bias != null);
@@ -51,7 +64,7 @@ internal static unsafe partial class Gemm<T>
         var tiles = p with { C = buffer - j, CRow = stride, Accumulate = accumulate || bias };
         tiles.Epilogue.Bias = null;
         var block = new Block { A = p.A + m * p.ARow, Row = p.ARow, Step = p.AColumn, Panels = new Panels(height, MicroKernels<T>.MaxRows) };
-        Column(tiles, 0, block, j, width, b, bStep, p.K, first: true, last, next);
+        Column(tiles, 0, block, j, width, b, bStep, p.K, first: true, last, next, keep);
         Transposition.Strips(width, height, buffer, stride, c, p.CColumn);
     }
 

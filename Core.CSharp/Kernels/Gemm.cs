@@ -14,8 +14,12 @@ internal unsafe struct Epilogue<T> where T : unmanaged
 /// Each element of C is summed in the order of k, in slabs that depend on the shapes alone: neither the split nor the number of threads changes a bit.</summary>
 internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
-    // What several panels of rows read where it lies must find room in the second cache: rows a power of two long share few of its sets.
-    private const int DirectSlab = 512;
+    // What several panels of columns read of a transposed A must find room in the second cache: rows a power of two long share few of its sets.
+    private const int TransposedSlab = 512;
+
+    // B is packed by the first panel of A that reads it where there are so many panels, and where so many bytes of B do not stay in the first cache as they lie:
+    // its rows are far apart, a power of two in the same sets, and every panel would wait for them.
+    private const int KeepFor = 3, KeepAbove = 32 << 10;
 
     // Up to about 512³ packing costs more than it saves.
     private const double PackAbove = 512.0 * 512 * 512;
@@ -163,8 +167,7 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Direct(in Problem p, nint m0, nint m1, nint n0, nint n1)
     {
-        // A packed panel lies in a row.
-        var most = p.BColumn == 1 ? DirectSlab : Slab;
+        var most = p.AColumn == 1 ? Slab : TransposedSlab;
         var slabs = p.M <= MicroKernels<T>.MaxRows ? 1 : (p.K + most - 1) / most;
         if (slabs == 1)
         {
@@ -186,11 +189,13 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
         var panels = new Panels(m1 - m0, MicroKernels<T>.MaxRows);
         var block = new Block { A = p.A + m0 * p.ARow, Row = p.ARow, Step = p.AColumn, Panels = panels };
         var packs = p.BColumn != 1;
+        var keeps = !packs && panels.Count >= KeepFor && p.K * p.BRow * sizeof(T) > KeepAbove;
         // The kernels add a bias to columns.
         var turns = p.CColumn != 1 || (p.IsTurned && p.Epilogue.Bias != null);
         var columns = new Panels((n1 - n0 + lanes - 1) / lanes, packs ? 2 : MicroKernels<T>.Widest(panels.Height(0)));
-        var packed = packs ? 2 * lanes * p.K : 0;
-        var scratch = packs || turns ? (T*)Scratch.Get((packed + (turns ? 2 * TurnedRows * lanes : 0)) * sizeof(T)) : null;
+        var packed = packs || keeps ? 2 * lanes * p.K : 0;
+        var scratch = packs || keeps || turns ? (T*)Scratch.Get((packed + (turns ? 2 * TurnedRows * lanes : 0)) * sizeof(T)) : null;
+        var keep = keeps ? scratch : null;
         var j = n0;
         for (nint column = 0; column < columns.Count; column++)
         {
@@ -204,18 +209,16 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
                 Packing<T>.Pack(b, p.BColumn, p.BRow, width, p.K, scratch, bStep);
                 b = scratch;
             }
-            var next = !packs && panels.Count > 1 && j + width < n1 ? b + width : null;
-            if (turns)
-                for (var m = m0; m < m1; m += TurnedRows)
-                    TurnedBlock(p, m, Math.Min(m1 - m, TurnedRows), j, width, b, bStep, scratch + packed, columns.Height(0) * lanes, first, last, m + TurnedRows < m1 ? null : next);
-            else Column(p, m0, block, j, width, b, bStep, p.K, first, last, next);
+            var next = !packs && !keeps && panels.Count > 1 && j + width < n1 ? b + width : null;
+            if (turns) TurnedColumn(p, m0, m1, j, width, b, bStep, scratch + packed, columns.Height(0) * lanes, first, last, next, keep);
+            else Column(p, m0, block, j, width, b, bStep, p.K, first, last, next, keep);
             j += width;
         }
     }
 
     /// <summary>One panel of columns: all its tiles from row m0 on.
-    /// Where <paramref name="next"/> is the next panel of B, with the strides of this one, its cache lines are asked for while this one is multiplied, and then those of
-    /// A's next rows, where A is transposed or new.
+    /// Where <paramref name="next"/> is the next panel of B, with the strides of this one, two panels of A ask for its cache lines while they multiply this one.
+    /// Others ask for those of A's next rows, where A is transposed or new.
     /// Where <paramref name="keep"/> is not null, B's panel is packed there by the first tile, and read there by the others.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Column(in Problem p, nint m0, in Block block, nint j, int width, T* b, nint bStep, nint k, bool first, bool last, T* next = null, T* keep = null)
@@ -249,7 +252,7 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
             else
             {
                 // A line for each step of k: the first panel of rows asks for the left half of the columns, the second for the right.
-                var ahead = next != null && panel < 2;
+                var ahead = next != null;
                 if (ahead)
                 {
                     end.Ahead = next + panel * lanes;
