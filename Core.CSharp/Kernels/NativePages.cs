@@ -20,9 +20,12 @@ internal static unsafe partial class NativePages
     /// physical memory and share sets of the second cache.</summary>
     internal static nuint Whole(nuint bytes) => bytes < LargePage / 8 ? bytes : (bytes + LargePage - 1) / LargePage * LargePage;
 
-    /// <summary>Memory with arbitrary content; <see cref="NativeMemory.AlignedFree"/> gives it back.</summary>
+    /// <summary>Memory with arbitrary content; <see cref="NativeMemory.AlignedFree"/> gives it back. What fills three quarters of its large pages gets the whole of them:
+    /// a weight of 1.6 MB in small ones finds no room in a second cache of two.</summary>
     internal static void* Allocate(nuint bytes)
     {
+        var whole = Whole(bytes);
+        if (bytes >= whole - whole / 4) bytes = whole;
         if (bytes < LargePage || !Advises) return NativeMemory.AlignedAlloc(bytes, CacheLine);
         var memory = NativeMemory.AlignedAlloc(bytes, LargePage);
         // Only whole large pages: the rest belongs to others, too. A refusal costs speed alone.
