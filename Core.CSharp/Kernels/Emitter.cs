@@ -47,6 +47,20 @@ internal sealed class Emitter<T> where T : unmanaged
     // Asked of a delegate: a search by name reads the signatures of all the overloads, 16 ms in a new process.
     private static readonly MethodInfo CreateMethod =
         Is512 ? ((Func<T, Vector512<T>>)Vector512.Create<T>).Method : ((Func<T, Vector256<T>>)Vector256.Create<T>).Method;
+    private static readonly MethodInfo CreateBitsMethod = (typeof(T) == typeof(float), Is512) switch
+    {
+        (true, true) => ((Func<int, Vector512<int>>)Vector512.Create<int>).Method,
+        (true, false) => ((Func<int, Vector256<int>>)Vector256.Create<int>).Method,
+        (false, true) => ((Func<long, Vector512<long>>)Vector512.Create<long>).Method,
+        (false, false) => ((Func<long, Vector256<long>>)Vector256.Create<long>).Method,
+    };
+    private static readonly MethodInfo FromBitsMethod = (typeof(T) == typeof(float), Is512) switch
+    {
+        (true, true) => ((Func<Vector512<int>, Vector512<float>>)Vector512.As<int, float>).Method,
+        (true, false) => ((Func<Vector256<int>, Vector256<float>>)Vector256.As<int, float>).Method,
+        (false, true) => ((Func<Vector512<long>, Vector512<double>>)Vector512.As<long, double>).Method,
+        (false, false) => ((Func<Vector256<long>, Vector256<double>>)Vector256.As<long, double>).Method,
+    };
     private static readonly MethodInfo ZeroMethod = Vector.GetProperty("Zero")!.GetMethod!;
     private static readonly MethodInfo FmaMethod = Is512
         ? Exact(typeof(Avx512F), "FusedMultiplyAdd", Vector, Vector, Vector)
@@ -114,10 +128,12 @@ internal sealed class Emitter<T> where T : unmanaged
         {
             if (count > 1)
             {
+                // The upper half goes from memory into the register of the lower.
                 var half = Half(Whole(count));
                 Piece(first, count / 2, piece);
+                _il.Emit(OpCodes.Call, Only(Facade(half), Whole(count) == typeof(Vector512<T>) ? "ToVector512Unsafe" : "ToVector256Unsafe"));
                 Piece(first + count / 2, count / 2, piece);
-                _il.Emit(OpCodes.Call, Exact(Facade(Whole(count)), "Create", half, half));
+                _il.Emit(OpCodes.Call, Only(Facade(Whole(count)), "WithUpper"));
                 return;
             }
             Get(at);
@@ -133,8 +149,10 @@ internal sealed class Emitter<T> where T : unmanaged
                 Multiply();
                 Add();
             }
-            _il.Emit(OpCodes.Call, Facade(piece).GetMethods().First(m => m.Name == "Load" && m.IsGenericMethodDefinition).MakeGenericMethod(Scalar));
+            _il.Emit(OpCodes.Call, Only(Facade(piece), "Load"));
         }
+
+        static MethodInfo Only(Type facade, string name) => facade.GetMethods().First(m => m.Name == name && m.IsGenericMethodDefinition).MakeGenericMethod(Scalar);
 
         Type Whole(int count)
         {
@@ -171,6 +189,15 @@ internal sealed class Emitter<T> where T : unmanaged
         _il.Emit(OpCodes.Call, CreateMethod);
     }
 
+    /// <summary>The same, read as an integer: where <see cref="Broadcast"/> has read it before, the JIT would keep that in a register, and now reads it again within
+    /// the instruction that takes it.</summary>
+    internal void BroadcastAgain()
+    {
+        _il.Emit(typeof(T) == typeof(float) ? OpCodes.Ldind_I4 : OpCodes.Ldind_I8);
+        _il.Emit(OpCodes.Call, CreateBitsMethod);
+        _il.Emit(OpCodes.Call, FromBitsMethod);
+    }
+
     /// <summary>Loads the lanes of the mask; the others are zero and their memory is not touched.</summary>
     internal void MaskLoad(LocalBuilder mask)
     {
@@ -190,21 +217,37 @@ internal sealed class Emitter<T> where T : unmanaged
     // ---- control ----
 
     /// <summary>Repeats the body while argument <paramref name="counter"/>, counted down by one, is above zero.</summary>
-    internal void Loop(int counter, Action body)
+    internal void Loop(int counter, Action body) => Loop(counter, 1, body);
+
+    /// <summary>The same in steps: each runs the body so many times, numbered from zero, and then what <paramref name="advance"/> does for as many;
+    /// what is left over is done one by one.</summary>
+    internal void Loop(int counter, int times, Action<int> body, Action<int> advance)
+    {
+        Steps(times);
+        if (times > 1) Steps(1);
+
+        void Steps(int count) => Loop(counter, count, () =>
+        {
+            for (var i = 0; i < count; i++) body(i);
+            advance(count);
+        });
+    }
+
+    private void Loop(int counter, int by, Action body)
     {
         var (top, end) = (_il.DefineLabel(), _il.DefineLabel());
         Argument(counter);
-        Constant(0);
-        _il.Emit(OpCodes.Ble, end);
+        Constant(by);
+        _il.Emit(OpCodes.Blt, end);
         _il.MarkLabel(top);
         body();
         Argument(counter);
-        Constant(1);
+        Constant(by);
         Subtract();
         SetArgument(counter);
         Argument(counter);
-        Constant(0);
-        _il.Emit(OpCodes.Bgt, top);
+        Constant(by);
+        _il.Emit(OpCodes.Bge, top);
         _il.MarkLabel(end);
     }
 

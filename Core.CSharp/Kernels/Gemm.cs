@@ -265,7 +265,7 @@ internal static unsafe partial class Gemm<T> where T : unmanaged, IBinaryFloatin
                     end.Ahead = row == 1 ? a + r + block.Panels.Height(panel + 1) - 1 : a + r * row;
                     end.AheadStep = row == 1 ? step * sizeof(T) : 64;
                 }
-                kernel = MicroKernels<T>.Get(r, vectors, masked, ahead);
+                kernel = MicroKernels<T>.Get(r, vectors, masked, row, step, ahead);
             }
             kernel(k, a, row * sizeof(T), step * sizeof(T), b, bStep * sizeof(T), c, p.CRow * sizeof(T), &end);
             if (keep != null)

@@ -9,10 +9,13 @@ internal static unsafe partial class MicroKernels<T>
     // Argument numbers of MicroKernel.
     private const int K = 0, A = 1, ARow = 2, AStep = 3, B = 4, BStep = 5, C = 6, CRow = 7, TileArgument = 8;
 
+    // Steps of k in a round of the loop: counting and moving pointers take instructions, too.
+    private const int Unrolled = 4;
+
     private static MicroKernel Emit(int rows, int vectors, bool masked, int source, bool looksAhead)
     {
         var pixels = source is Pixels or EverySecondPixel;
-        var gathered = source is not (Strided or StridedKeeping) && !pixels;
+        var gathered = source is GatheredWhole or GatheredHalves or GatheredQuarters or GatheredRows;
         var method = new DynamicMethod($"{(gathered ? $"gather{source}_" : pixels ? $"pixels{source - Pixels + 1}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
             [typeof(nint), typeof(void*), typeof(nint), typeof(nint), typeof(void*), typeof(nint), typeof(void*), typeof(nint), typeof(Tile*)],
             typeof(MicroKernels<T>).Module, skipVisibility: true);
@@ -175,17 +178,17 @@ internal static unsafe partial class MicroKernels<T>
             e.Set(ahead);
         }
 
-        // A by two strides.
+        // A by two strides, or by one where its rows or columns are whole.
         void StridedProducts()
         {
-            var (pointers, twice) = RowPointers();
+            var (pointers, twice) = source == StridedColumns ? ([], null!) : RowPointers();
             var keep = e.NewPointer();
             if (source == StridedKeeping)
             {
                 Field(nameof(Tile.Keep));
                 e.Set(keep);
             }
-            e.Loop(K, () =>
+            e.Loop(K, source == StridedRows ? Unrolled : 1, step =>
             {
                 LookAhead();
                 for (var v = 0; v < vectors; v++)
@@ -206,10 +209,42 @@ internal static unsafe partial class MicroKernels<T>
                 }
                 for (var i = 0; i < rows; i++)
                 {
-                    Row(i, pointers, twice);
-                    MultiplyAdd(i);
+                    var number = i;
+                    MultiplyAdd(i, () =>
+                    {
+                        if (source != StridedColumns) Row(number, pointers, twice);
+                        else
+                        {
+                            e.Argument(A);
+                            e.Plus(number * sizeof(T));
+                        }
+                        e.Plus(step * sizeof(T));
+                    });
                 }
-                NextStep(pointers);
+                e.Argument(B);
+                e.Argument(BStep);
+                e.Add();
+                e.SetArgument(B);
+            }, steps =>
+            {
+                if (source == StridedColumns)
+                {
+                    e.Argument(A);
+                    e.Argument(AStep);
+                    e.Add();
+                    e.SetArgument(A);
+                }
+                foreach (var pointer in pointers)
+                {
+                    e.Get(pointer);
+                    if (source == StridedRows) e.Plus(steps * sizeof(T));
+                    else
+                    {
+                        e.Argument(AStep);
+                        e.Add();
+                    }
+                    e.Set(pointer);
+                }
             });
         }
 
@@ -280,11 +315,12 @@ internal static unsafe partial class MicroKernels<T>
             var (piece, at) = (e.NewOffset(), e.NewPointer());
             Field(nameof(Tile.Piece));
             e.Set(piece);
-            e.Loop(K, () =>
+            e.Loop(K, Unrolled, step =>
             {
                 LookAhead();
                 e.Argument(B);
                 e.Argument(BStep);
+                e.Plus(step * sizeof(nint));
                 e.ReadNative();
                 e.Add();
                 e.Set(at);
@@ -295,22 +331,31 @@ internal static unsafe partial class MicroKernels<T>
                 }
                 for (var i = 0; i < rows; i++)
                 {
-                    if (source == GatheredRows) Row(i, pointers, twice);
-                    else
+                    var number = i;
+                    MultiplyAdd(i, () =>
                     {
-                        e.Argument(A);
-                        e.Plus(i * sizeof(T));
-                    }
-                    MultiplyAdd(i);
+                        if (source == GatheredRows)
+                        {
+                            Row(number, pointers, twice);
+                            e.Plus(step * sizeof(T));
+                        }
+                        else
+                        {
+                            e.Argument(A);
+                            e.Plus((step * rows + number) * sizeof(T));
+                        }
+                    });
                 }
+            }, steps =>
+            {
                 foreach (var pointer in pointers)
                 {
                     e.Get(pointer);
-                    e.Plus(sizeof(T));
+                    e.Plus(steps * sizeof(T));
                     e.Set(pointer);
                 }
-                if (source != GatheredRows) Advance(A, rows * sizeof(T));
-                Advance(BStep, sizeof(nint));
+                if (source != GatheredRows) Advance(A, steps * rows * sizeof(T));
+                Advance(BStep, steps * sizeof(nint));
             });
         }
 
@@ -318,40 +363,60 @@ internal static unsafe partial class MicroKernels<T>
         void PixelProducts()
         {
             var at = e.NewPointer();
-            e.Loop(K, () =>
+            e.Loop(K, Unrolled, step =>
             {
                 LookAhead();
                 e.Argument(A);
                 e.Argument(AStep);
+                e.Plus(step * sizeof(nint));
                 e.ReadNative();
                 e.Add();
                 e.Set(at);
                 for (var v = 0; v < vectors; v++)
                 {
                     e.Argument(B);
-                    e.Plus(v * bytes);
+                    e.Plus((step * vectors + v) * bytes);
                     e.Load();
                     e.Set(row[v]);
                 }
                 for (var i = 0; i < rows; i++)
                 {
-                    e.Get(at);
-                    e.Plus(i * (source - Pixels + 1) * sizeof(T));
-                    MultiplyAdd(i);
+                    var number = i;
+                    MultiplyAdd(i, () =>
+                    {
+                        e.Get(at);
+                        e.Plus(number * (source - Pixels + 1) * sizeof(T));
+                    });
                 }
-                Advance(AStep, sizeof(nint));
-                Advance(B, vectors * bytes);
+            }, steps =>
+            {
+                Advance(AStep, steps * sizeof(nint));
+                Advance(B, steps * vectors * bytes);
             });
         }
 
-        // The element of A behind the pointer on the stack times B's row.
-        void MultiplyAdd(int i)
+        // The element of A at an address times B's row.
+        void MultiplyAdd(int i, Action address)
         {
-            e.Broadcast();
-            e.Set(x);
+            // A neighbour on the same core leaves half of each cycle's instructions: some rows broadcast within the multiply-add, once for each vector, which saves one.
+            // All of them would be more loads than there is time for; those with two registers in the address would be cut in two again.
+            var byPointer = source is Strided or StridedRows or StridedKeeping or GatheredRows;
+            var within = Emitter<T>.Is512 && (vectors == 1 || (vectors == 2 && (byPointer ? i % 3 == 0 : i % 2 == 1)));
+            if (!within)
+            {
+                address();
+                e.Broadcast();
+                e.Set(x);
+            }
             for (var v = 0; v < vectors; v++)
             {
-                e.Get(x);
+                if (!within) e.Get(x);
+                else
+                {
+                    address();
+                    if (v == 0) e.Broadcast();
+                    else e.BroadcastAgain();
+                }
                 e.Get(row[v]);
                 e.Get(acc[i, v]);
                 e.Fma();

@@ -55,10 +55,10 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
 
     internal static readonly int MaxRows = Avx512F.IsSupported ? 14 : 6;
 
-    // Where the rows of B come from, and how A lies.
-    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, Pixels = 5, EverySecondPixel = 6, StridedKeeping = 7;
+    // Where the rows of B come from, and how A lies: by two strides, in rows or in columns without gaps.
+    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, Pixels = 5, EverySecondPixel = 6, StridedKeeping = 7, StridedRows = 8, StridedColumns = 9;
 
-    private const int Sources = 8, Widths = 24;
+    private const int Sources = 10, Widths = 24;
 
     private static readonly MicroKernel?[] Family = new MicroKernel?[(14 + 1) * Sources * Widths * 2 * 2];
 
@@ -67,8 +67,9 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
 
     private static int Lanes => Emitter<T>.Lanes;
 
-    /// <summary>The kernel of a matrix product; one that looks ahead asks for the memory that the next ones will read.</summary>
-    internal static MicroKernel Get(int rows, int vectors, bool masked, bool ahead) => Get(rows, vectors, masked, Strided, ahead);
+    /// <summary>The kernel of a matrix product, A by its strides in elements; one that looks ahead asks for the memory that the next ones will read.</summary>
+    internal static MicroKernel Get(int rows, int vectors, bool masked, nint aRow, nint aStep, bool ahead) =>
+        Get(rows, vectors, masked, rows < vectors ? Strided : aStep == 1 ? StridedRows : aRow == 1 ? StridedColumns : Strided, ahead);
 
     /// <summary>The kernel that packs B while it reads it: each row of B is kept, and the cache lines of a later one are asked for.</summary>
     internal static MicroKernel Keeping(int rows, int vectors, bool masked) => Get(rows, vectors, masked, StridedKeeping, ahead: true);
