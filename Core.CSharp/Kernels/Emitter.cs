@@ -43,7 +43,7 @@ internal sealed class Emitter<T> where T : unmanaged
     private static readonly MethodInfo LoadMethod = Generic("Load", 1);
     private static readonly MethodInfo StoreMethod = Generic("Store", 2);
     private static readonly MethodInfo AddMethod = Generic("Add", 2);
-    private static readonly MethodInfo MaxMethod = Generic("Max", 2);
+    private static readonly MethodInfo MaxMethod = Exact(Is512 ? typeof(Avx512F) : typeof(Avx), "Max", Vector, Vector);
     // Asked of a delegate: a search by name reads the signatures of all the overloads, 16 ms in a new process.
     private static readonly MethodInfo CreateMethod =
         Is512 ? ((Func<T, Vector512<T>>)Vector512.Create<T>).Method : ((Func<T, Vector256<T>>)Vector256.Create<T>).Method;
@@ -81,6 +81,14 @@ internal sealed class Emitter<T> where T : unmanaged
     internal LocalBuilder NewOffset() => _il.DeclareLocal(typeof(nint));
 
     internal void Argument(int index) => _il.Emit(OpCodes.Ldarg, index);
+
+    /// <summary>An argument of which the JIT does not know that it has been read before: addresses computed from it are computed again, not kept on the stack.</summary>
+    internal void ArgumentAgain(int index)
+    {
+        _il.Emit(OpCodes.Ldarga, index);
+        _il.Emit(OpCodes.Volatile);
+        _il.Emit(OpCodes.Ldind_I);
+    }
 
     internal void SetArgument(int index) => _il.Emit(OpCodes.Starg, index);
 
@@ -175,6 +183,7 @@ internal sealed class Emitter<T> where T : unmanaged
 
     internal void AddVectors() => _il.Emit(OpCodes.Call, AddMethod);
 
+    /// <summary>The larger of two; the second where they are equal or one is not a number.</summary>
     internal void MaxVectors() => _il.Emit(OpCodes.Call, MaxMethod);
 
     internal void Prefetch() => _il.Emit(OpCodes.Call, PrefetchMethod);

@@ -104,11 +104,13 @@ internal static unsafe partial class MicroKernels<T>
         });
         Flag(Tile.ApplyRelu, () =>
         {
+            e.Zero();
+            e.Set(x);
             for (var i = 0; i < rows; i++)
                 for (var v = 0; v < vectors; v++)
                 {
+                    e.Get(x);
                     e.Get(acc[i, v]);
-                    e.Zero();
                     e.MaxVectors();
                     e.Set(acc[i, v]);
                 }
@@ -218,33 +220,15 @@ internal static unsafe partial class MicroKernels<T>
                             e.Argument(A);
                             e.Plus(number * sizeof(T));
                         }
-                        e.Plus(step * sizeof(T));
+                        if (source == StridedRows) e.Plus(step * sizeof(T));
                     });
                 }
-                e.Argument(B);
-                e.Argument(BStep);
-                e.Add();
-                e.SetArgument(B);
+                Step(B, BStep);
+                if (source == StridedColumns) Step(A, AStep);
+                if (source != StridedRows) Move(pointers, () => e.Argument(AStep));
             }, steps =>
             {
-                if (source == StridedColumns)
-                {
-                    e.Argument(A);
-                    e.Argument(AStep);
-                    e.Add();
-                    e.SetArgument(A);
-                }
-                foreach (var pointer in pointers)
-                {
-                    e.Get(pointer);
-                    if (source == StridedRows) e.Plus(steps * sizeof(T));
-                    else
-                    {
-                        e.Argument(AStep);
-                        e.Add();
-                    }
-                    e.Set(pointer);
-                }
+                if (source == StridedRows) Move(pointers, () => e.Constant(steps * sizeof(T)));
             });
         }
 
@@ -280,7 +264,8 @@ internal static unsafe partial class MicroKernels<T>
                         e.Set(acc[i, v]);
                     }
                 }
-                NextStep(pointers);
+                Move(pointers, () => e.Argument(AStep));
+                Step(B, BStep);
             });
         }
 
@@ -292,19 +277,23 @@ internal static unsafe partial class MicroKernels<T>
             else e.Load();
         }
 
-        void NextStep(LocalBuilder[] pointers)
+        void Step(int argument, int stride)
+        {
+            e.Argument(argument);
+            e.Argument(stride);
+            e.Add();
+            e.SetArgument(argument);
+        }
+
+        void Move(LocalBuilder[] pointers, Action distance)
         {
             foreach (var pointer in pointers)
             {
                 e.Get(pointer);
-                e.Argument(AStep);
+                distance();
                 e.Add();
                 e.Set(pointer);
             }
-            e.Argument(B);
-            e.Argument(BStep);
-            e.Add();
-            e.SetArgument(B);
         }
 
         // Of a packed A the elements lie at fixed distances; the table says where B's next row is. Lanes beyond the mask are read but never stored.
@@ -348,12 +337,7 @@ internal static unsafe partial class MicroKernels<T>
                 }
             }, steps =>
             {
-                foreach (var pointer in pointers)
-                {
-                    e.Get(pointer);
-                    e.Plus(steps * sizeof(T));
-                    e.Set(pointer);
-                }
+                Move(pointers, () => e.Constant(steps * sizeof(T)));
                 if (source != GatheredRows) Advance(A, steps * rows * sizeof(T));
                 Advance(BStep, steps * sizeof(nint));
             });
@@ -478,7 +462,7 @@ internal static unsafe partial class MicroKernels<T>
 
         void EachTile(Action<int, int, bool> body)
         {
-            e.Argument(C);
+            e.ArgumentAgain(C);
             e.Set(c);
             for (var i = 0; i < rows; i++)
             {
