@@ -4,7 +4,7 @@ namespace Functional.Kernels;
 internal static unsafe partial class Gemm<T>
 {
     // Slabs of 256 lose 10–17 % on large matrices: each slab reads and writes C again.
-    private const int Slab = 1024;
+    private const int Slab = MicroKernels<T>.LongestCopied;
 
     /// <summary>Rows of A that are copied at once: with a slab of k they stay in L2. Where the copy moves along them they take a ninth of it – 28 rows of 1 MiB –
     /// and leave room for B; many where it moves across.</summary>
@@ -18,10 +18,7 @@ internal static unsafe partial class Gemm<T>
     // ---- large: slabs of k; the first rows pack B's slab while they multiply by it, then blocks of rows in parallel, each copying its own A ----
 
     /// <summary>Elements that <see cref="CopyBlock"/> needs for so many rows.</summary>
-    private static nint BlockSize(nint rows, nint k) => rows * (k + Padding);
-
-    // A cache line: rows a multiple of 4 KB apart would share one set of the first cache, which holds fewer lines than a tile has rows.
-    private static nint Padding => 64 / sizeof(T);
+    private static nint BlockSize(nint rows) => rows * MicroKernels<T>.CopiedRow;
 
     /// <summary>The copy lies as A does, so that long pieces are moved; turning rows into panels takes three times as long.</summary>
     private static Block CopyBlock(in Problem p, nint m0, nint rows, nint from, nint k, T* target)
@@ -30,7 +27,7 @@ internal static unsafe partial class Gemm<T>
         var block = new Block { A = target, IsCopied = true, Panels = new Panels(rows, MicroKernels<T>.MaxRows) };
         if (p.AColumn == 1)
         {
-            (block.Row, block.Step) = (k + Padding, 1);
+            (block.Row, block.Step) = (MicroKernels<T>.CopiedRow, 1);
             Packing<T>.Pack(source, 1, p.ARow, (int)k, rows, target, block.Row);
         }
         else
@@ -75,7 +72,7 @@ internal static unsafe partial class Gemm<T>
         {
             var m0 = Start + chunk * Step;
             var rows = Math.Min(Problem.M - m0, Step);
-            var block = CopyBlock(Problem, m0, rows, From, K, (T*)Scratch.Get(BlockSize(rows, K) * sizeof(T)));
+            var block = CopyBlock(Problem, m0, rows, From, K, (T*)Scratch.Get(BlockSize(rows) * sizeof(T)));
             nint tile = 2 * Emitter<T>.Lanes;
             for (nint j = 0; j < Problem.N; j += tile)
                 Column(Problem, m0, block, j, (int)Math.Min(tile, Problem.N - j), Packed + j * K, tile, K, first: From == 0, last: From + K == Problem.K);
@@ -110,7 +107,7 @@ internal static unsafe partial class Gemm<T>
         blocks = (blocks + Workers.Count - 1) / Workers.Count * Workers.Count;
         var step = (p.M - head + blocks - 1) / blocks;
         var deepest = Math.Min(depth, p.K);
-        var memory = SharedScratch.Rent((columns * tile * deepest + BlockSize(head, deepest)) * sizeof(T));
+        var memory = SharedScratch.Rent((columns * tile * deepest + BlockSize(head)) * sizeof(T));
         var packed = (T*)memory.Pointer;
         for (nint from = 0; from < p.K; from += depth)
         {

@@ -183,14 +183,15 @@ internal static unsafe partial class MicroKernels<T>
         // A by two strides, or by one where its rows or columns are whole.
         void StridedProducts()
         {
-            var (pointers, twice) = source == StridedColumns ? ([], null!) : RowPointers();
+            var (pointers, twice) = source is StridedColumns or StridedCopied ? ([], null!) : RowPointers();
             var keep = e.NewPointer();
             if (source == StridedKeeping)
             {
                 Field(nameof(Tile.Keep));
                 e.Set(keep);
             }
-            e.Loop(K, source == StridedRows ? Unrolled : 1, step =>
+            var adjacent = source is StridedRows or StridedCopied;
+            e.Loop(K, adjacent ? Unrolled : 1, step =>
             {
                 LookAhead();
                 for (var v = 0; v < vectors; v++)
@@ -214,20 +215,18 @@ internal static unsafe partial class MicroKernels<T>
                     var number = i;
                     MultiplyAdd(i, () =>
                     {
-                        if (source != StridedColumns) Row(number, pointers, twice);
-                        else
-                        {
-                            e.Argument(A);
-                            e.Plus(number * sizeof(T));
-                        }
-                        if (source == StridedRows) e.Plus(step * sizeof(T));
+                        if (pointers.Length > 0) Row(number, pointers, twice);
+                        else e.Argument(A);
+                        var fixedRow = source switch { StridedColumns => 1, StridedCopied => CopiedRow, _ => 0 };
+                        e.Plus((number * fixedRow + (adjacent ? step : 0)) * sizeof(T));
                     });
                 }
                 Step(B, BStep);
                 if (source == StridedColumns) Step(A, AStep);
-                if (source != StridedRows) Move(pointers, () => e.Argument(AStep));
+                if (!adjacent) Move(pointers, () => e.Argument(AStep));
             }, steps =>
             {
+                if (source == StridedCopied) Advance(A, steps * sizeof(T));
                 if (source == StridedRows) Move(pointers, () => e.Constant(steps * sizeof(T)));
             });
         }

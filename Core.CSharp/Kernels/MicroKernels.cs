@@ -55,10 +55,17 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
 
     internal static readonly int MaxRows = Avx512F.IsSupported ? 14 : 6;
 
-    // Where the rows of B come from, and how A lies: by two strides, in rows or in columns without gaps.
-    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, Pixels = 5, EverySecondPixel = 6, StridedKeeping = 7, StridedRows = 8, StridedColumns = 9;
+    /// <summary>Elements that a copied row of A may have.</summary>
+    internal const int LongestCopied = 1024;
 
-    private const int Sources = 10, Widths = 24;
+    /// <summary>Elements from row to row of an A that was copied: known to the kernels, so that one register says where all rows are. A cache line more than a row has,
+    /// for rows a multiple of 4 KB apart would share one set of the first cache, which holds fewer lines than a tile has rows.</summary>
+    internal static int CopiedRow => LongestCopied + 64 / sizeof(T);
+
+    // Where the rows of B come from, and how A lies: by two strides, in rows or in columns without gaps, or copied.
+    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, Pixels = 5, EverySecondPixel = 6, StridedKeeping = 7, StridedRows = 8, StridedColumns = 9, StridedCopied = 10;
+
+    private const int Sources = 11, Widths = 24;
 
     private static readonly MicroKernel?[] Family = new MicroKernel?[(14 + 1) * Sources * Widths * 2 * 2];
 
@@ -69,7 +76,7 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
 
     /// <summary>The kernel of a matrix product, A by its strides in elements; one that looks ahead asks for the memory that the next ones will read.</summary>
     internal static MicroKernel Get(int rows, int vectors, bool masked, nint aRow, nint aStep, bool ahead) =>
-        Get(rows, vectors, masked, rows < vectors ? Strided : aStep == 1 ? StridedRows : aRow == 1 ? StridedColumns : Strided, ahead);
+        Get(rows, vectors, masked, rows < vectors ? Strided : aStep == 1 ? aRow == CopiedRow ? StridedCopied : StridedRows : aRow == 1 ? StridedColumns : Strided, ahead);
 
     /// <summary>The kernel that packs B while it reads it: each row of B is kept, and the cache lines of a later one are asked for.</summary>
     internal static MicroKernel Keeping(int rows, int vectors, bool masked) => Get(rows, vectors, masked, StridedKeeping, ahead: true);
