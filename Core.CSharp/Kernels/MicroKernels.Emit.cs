@@ -49,7 +49,8 @@ internal static unsafe partial class MicroKernels<T>
                 acc[i, v] = e.NewVector();
                 e.Zero();
                 e.Set(acc[i, v]);
-                // The tile of C arrives while the products run.
+                // The tile of C arrives while the products run. Images are written, not read: asking for them, a line for each row of a plane, costs more than it saves.
+                if (source is GatheredWhole or GatheredHalves or GatheredQuarters) continue;
                 Target(v);
                 e.Prefetch();
             }
