@@ -16,7 +16,7 @@ internal static unsafe partial class MicroKernels<T>
     {
         var pixels = source is Pixels or EverySecondPixel;
         var gathered = source is GatheredWhole or GatheredHalves or GatheredQuarters or GatheredRows;
-        var method = new DynamicMethod($"{(gathered ? $"gather{source}_" : pixels ? $"pixels{source - Pixels + 1}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
+        var method = new DynamicMethod($"{(gathered ? $"gather{source - GatheredWhole + 1}_" : pixels ? $"pixels{source - Pixels + 1}_" : "gemm")}{rows}x{vectors * Lanes}{(masked ? "masked" : "")}", typeof(void),
             [typeof(nint), typeof(void*), typeof(nint), typeof(nint), typeof(void*), typeof(nint), typeof(void*), typeof(nint), typeof(Tile*)],
             typeof(MicroKernels<T>).Module, skipVisibility: true);
         var e = new Emitter<T>(method.GetILGenerator());

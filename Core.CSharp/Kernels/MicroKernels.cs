@@ -63,7 +63,9 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
     internal static int CopiedRow => LongestCopied + 64 / sizeof(T);
 
     // Where the rows of B come from, and how A lies: by two strides, in rows or in columns without gaps, or copied.
-    private const int Strided = 0, GatheredWhole = 1, GatheredHalves = 2, GatheredQuarters = 3, GatheredRows = 4, Pixels = 5, EverySecondPixel = 6, StridedKeeping = 7, StridedRows = 8, StridedColumns = 9, StridedCopied = 10;
+    private const int Strided = 0, StridedRows = 1, StridedColumns = 2, StridedCopied = 3, StridedKeeping = 4;
+    private const int GatheredWhole = 5, GatheredHalves = 6, GatheredQuarters = 7, GatheredRows = 8;
+    private const int Pixels = 9, EverySecondPixel = 10;
 
     private const int Sources = 11, Widths = 24;
 
@@ -76,7 +78,13 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
 
     /// <summary>The kernel of a matrix product, A by its strides in elements; one that looks ahead asks for the memory that the next ones will read.</summary>
     internal static MicroKernel Get(int rows, int vectors, bool masked, nint aRow, nint aStep, bool ahead) =>
-        Get(rows, vectors, masked, rows < vectors ? Strided : aStep == 1 ? aRow == CopiedRow ? StridedCopied : StridedRows : aRow == 1 ? StridedColumns : Strided, ahead);
+        Get(rows, vectors, masked, (aRow, aStep) switch
+        {
+            _ when rows < vectors => Strided,
+            (_, 1) => aRow == CopiedRow ? StridedCopied : StridedRows,
+            (1, _) => StridedColumns,
+            _ => Strided,
+        }, ahead);
 
     /// <summary>The kernel that packs B while it reads it: each row of B is kept, and the cache lines of a later one are asked for.</summary>
     internal static MicroKernel Keeping(int rows, int vectors, bool masked) => Get(rows, vectors, masked, StridedKeeping, ahead: true);
@@ -90,7 +98,7 @@ internal static unsafe partial class MicroKernels<T> where T : unmanaged
 
     /// <summary>The kernel that gathers B's rows by a table, each vector in 1, 2 or 4 pieces.</summary>
     internal static MicroKernel Gathering(int rows, int vectors, bool masked, int pieces, bool ahead) =>
-        Get(rows, vectors, masked, pieces == 4 ? GatheredQuarters : pieces, ahead);
+        Get(rows, vectors, masked, pieces switch { 1 => GatheredWhole, 2 => GatheredHalves, _ => GatheredQuarters }, ahead);
 
     /// <summary>The kernel that gathers B's rows by a table and reads A's rows, whose elements lie side by side, where they are.</summary>
     internal static MicroKernel GatheringRows(int rows, int vectors, bool masked, bool ahead) => Get(rows, vectors, masked, GatheredRows, ahead);
