@@ -72,7 +72,7 @@ internal static unsafe partial class Convolution<T>
         private readonly void Products(in Panels panels, in Reaching reaching, nint rows, T* y, T* stage, ref Prefetch ahead)
         {
             nint lanes = Emitter<T>.Lanes, columns = Sizes.Axes[2].Output;
-            var tile = new Tile { Vector = columns * sizeof(T), TargetVector = Pitch * sizeof(T), AheadStep = Prefetch.Line };
+            var tile = new Tile { Vector = columns * sizeof(T), TargetVector = Pitch * sizeof(T) };
             for (nint column = 0; column < columns; column += lanes)
             {
                 // The last vector of a row may overlap the one before it.

@@ -96,7 +96,7 @@ internal static unsafe partial class Convolution<T>
         internal readonly void Run(int rows, int columns, T* buffer, T* target)
         {
             nint lanes = PixelLanes, positions = (nint)rows * columns;
-            var tile = new Tile { AheadStep = Prefetch.Line };
+            var tile = new Tile();
             if (Relu) tile.Flags |= Tile.ApplyRelu;
             if (Bias != null) tile.Flags |= Tile.AddBias;
             var weights = Weights;

@@ -72,7 +72,7 @@ internal static unsafe partial class Convolution<T>
         private readonly void Products(in ImageGrid grid, in Panels panels, nint positions, T* image, T* y, T* target, ref Prefetch nextX, ref Prefetch nextY)
         {
             nint lanes = Emitter<T>.Lanes, depth = (nint)Sizes.Inputs * Sizes.Taps;
-            var tile = new Tile { Flags = Tile.Accumulate, AheadStep = Prefetch.Line };
+            var tile = new Tile { Flags = Tile.Accumulate };
             var (rows, run) = TapRows(grid);
             // Rows of taps of half a vector or more are one each, and those of a column of taps go together; of long ones the vectors side by side.
             var (h, w) = (Sizes.Axes[1], Sizes.Axes[2]);

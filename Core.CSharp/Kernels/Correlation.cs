@@ -96,7 +96,7 @@ internal unsafe struct Correlation<T> where T : unmanaged, IBinaryFloatingPointI
     {
         var most = MicroKernels<T>.MostVectors(height);
         nint lanes = Emitter<T>.Lanes, step = lanes * most;
-        var tile = new Tile { Bias = bias, TargetVector = lanes * sizeof(T), AheadStep = Prefetch.Line };
+        var tile = new Tile { Bias = bias, TargetVector = lanes * sizeof(T) };
         if (accumulate) tile.Flags |= Tile.Accumulate;
         if (bias != null) tile.Flags |= Tile.AddBias;
         if (Relu) tile.Flags |= Tile.ApplyRelu;

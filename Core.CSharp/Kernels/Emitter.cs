@@ -125,8 +125,8 @@ internal sealed class Emitter<T> where T : unmanaged
 
     internal void Load() => _il.Emit(OpCodes.Call, LoadMethod);
 
-    /// <summary>A vector of 1, 2 or 4 pieces that lie a stride apart, the first at <paramref name="at"/> + <paramref name="offset"/>.</summary>
-    internal void LoadPieces(LocalBuilder at, LocalBuilder? offset, LocalBuilder stride, int pieces)
+    /// <summary>A vector of 1, 2 or 4 pieces that lie a stride apart, the first at <paramref name="origin"/> + <paramref name="offset"/>.</summary>
+    internal void LoadPieces(LocalBuilder origin, LocalBuilder offset, LocalBuilder stride, int pieces)
     {
         var type = Vector;
         for (var n = pieces; n > 1; n /= 2) type = Half(type);
@@ -144,12 +144,9 @@ internal sealed class Emitter<T> where T : unmanaged
                 _il.Emit(OpCodes.Call, Only(Facade(Whole(count)), "WithUpper"));
                 return;
             }
-            Get(at);
-            if (offset != null)
-            {
-                Get(offset);
-                Add();
-            }
+            Get(origin);
+            Get(offset);
+            Add();
             if (first > 0)
             {
                 Get(stride);

@@ -30,13 +30,9 @@ internal static unsafe partial class MicroKernels<T>
             e.Set(mask);
         }
 
-        // From the first vector of a row of B, and of C, to the others.
-        var (fromB, fromC) = (new LocalBuilder?[vectors], new LocalBuilder?[vectors]);
-        for (var v = 1; v < vectors && gathered; v++)
-        {
-            fromB[v] = Distance(nameof(Tile.Vector), v);
-            fromC[v] = Distance(nameof(Tile.TargetVector), v);
-        }
+        // From the first vector of a row of C to the others.
+        var fromC = new LocalBuilder?[vectors];
+        for (var v = 1; v < vectors && gathered; v++) fromC[v] = Distance(nameof(Tile.TargetVector), v);
 
         var acc = new LocalBuilder[rows, vectors];
         var c = e.NewPointer();
@@ -171,14 +167,26 @@ internal static unsafe partial class MicroKernels<T>
             {
                 e.Get(ahead);
                 e.Plus(v * bytes);
-                // What a convolution asks for is needed after this tile, and L1 is full.
-                if (gathered || pixels) e.PrefetchSecond();
-                else e.Prefetch();
+                e.Prefetch();
             }
             e.Get(ahead);
             e.Get(aheadStep);
             e.Add();
             e.Set(ahead);
+        }
+
+        // The same of an image, line after line. It is needed after this tile, and L1 is full.
+        void LookAtLine(int step)
+        {
+            if (!looksAhead) return;
+            e.Get(ahead);
+            e.Plus(step * Prefetch.Line);
+            e.PrefetchSecond();
+        }
+
+        void PassLines(int steps)
+        {
+            if (looksAhead) Move([ahead], () => e.Constant(steps * Prefetch.Line));
         }
 
         // A by two strides, or by one where its rows or columns are whole.
@@ -301,21 +309,30 @@ internal static unsafe partial class MicroKernels<T>
         {
             var pieces = source switch { GatheredHalves => 2, GatheredQuarters => 4, _ => 1 };
             var (pointers, twice) = source == GatheredRows ? RowPointers() : ([], null!);
-            var (piece, at) = (e.NewOffset(), e.NewPointer());
+            var (piece, at) = (e.NewOffset(), e.NewOffset());
             Field(nameof(Tile.Piece));
             e.Set(piece);
+            var origins = new LocalBuilder[vectors];
+            for (var v = 0; v < vectors; v++)
+            {
+                origins[v] = e.NewPointer();
+                e.Argument(B);
+                Field(nameof(Tile.Vector));
+                e.Constant(v);
+                e.Multiply();
+                e.Add();
+                e.Set(origins[v]);
+            }
             e.Loop(K, Unrolled, step =>
             {
-                LookAhead();
-                e.Argument(B);
+                LookAtLine(step);
                 e.Argument(BStep);
                 e.Plus(step * sizeof(nint));
                 e.ReadNative();
-                e.Add();
                 e.Set(at);
                 for (var v = 0; v < vectors; v++)
                 {
-                    e.LoadPieces(at, fromB[v], piece, pieces);
+                    e.LoadPieces(origins[v], at, piece, pieces);
                     e.Set(row[v]);
                 }
                 for (var i = 0; i < rows; i++)
@@ -337,6 +354,7 @@ internal static unsafe partial class MicroKernels<T>
                 }
             }, steps =>
             {
+                PassLines(steps);
                 Move(pointers, () => e.Constant(steps * sizeof(T)));
                 if (source != GatheredRows) Advance(A, steps * rows * sizeof(T));
                 Advance(BStep, steps * sizeof(nint));
@@ -349,7 +367,7 @@ internal static unsafe partial class MicroKernels<T>
             var at = e.NewPointer();
             e.Loop(K, Unrolled, step =>
             {
-                LookAhead();
+                LookAtLine(step);
                 e.Argument(A);
                 e.Argument(AStep);
                 e.Plus(step * sizeof(nint));
@@ -374,6 +392,7 @@ internal static unsafe partial class MicroKernels<T>
                 }
             }, steps =>
             {
+                PassLines(steps);
                 Advance(AStep, steps * sizeof(nint));
                 Advance(B, steps * vectors * bytes);
             });

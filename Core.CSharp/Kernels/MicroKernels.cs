@@ -32,7 +32,7 @@ internal unsafe struct Tile
     /// <summary>The address of what a kernel that looks ahead asks for, a cache line for each step of k.</summary>
     internal void* Ahead;
 
-    /// <summary>Bytes between those lines.</summary>
+    /// <summary>Bytes between those lines, where they are not side by side as a convolution's are.</summary>
     internal nint AheadStep;
 
     /// <summary>Where a kernel that keeps B writes what it reads, row after row, each as wide as the widest tile.</summary>

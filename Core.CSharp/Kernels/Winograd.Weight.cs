@@ -85,7 +85,7 @@ internal static unsafe partial class Winograd<T>
         {
             nint lanes = Emitter<T>.Lanes;
             var panels = new Panels(Outputs, MicroKernels<T>.MaxRows);
-            var tile = new Tile { Vector = lanes * sizeof(T), TargetVector = lanes * sizeof(T), AheadStep = Prefetch.Line };
+            var tile = new Tile { Vector = lanes * sizeof(T), TargetVector = lanes * sizeof(T) };
             var most = Vectors(panels).Most;
             for (nint slab = 0; slab < positions; slab += PositionSlab)
             {
