@@ -78,39 +78,42 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
     {
         internal Sizes Sizes;
         internal RecurrenceArrays<T> Arrays;
-        internal T* PackedWh, PackedHidden;
-        internal nint Step;
+        internal T* PackedWx, PackedWh, PackedHidden, Bias;
+        internal nint Features, Step;
 
         public readonly void Run(int chunk)
         {
             nint first = chunk * Step, rows = Math.Min(Sizes.Batch - first, Step);
-            nint units = Sizes.Units, steps = Sizes.Steps, width = Sizes.GateWidth, inner = Sizes.Inner, stride = Spaced(inner);
-            // What comes from the states stays in the nearer caches.
-            var sums = (T*)Scratch.Get(rows * stride * sizeof(T));
+            nint units = Sizes.Units, steps = Sizes.Steps, width = Sizes.GateWidth, stride = Spaced(width), stateRow = Spaced(units);
+            // A step's sums and the states before it stay in the nearer caches; rows of Y and of the gates lie a whole sequence apart.
+            var sums = (T*)Scratch.Get(rows * (stride + stateRow) * sizeof(T));
+            var states = sums + rows * stride;
+            for (nint row = 0; row < rows; row++) Copy(Arrays.H0 + (first + row) * units, states + row * stateRow, units);
             for (nint t = 0; t < steps; t++)
             {
-                var previous = t == 0 ? Arrays.H0 + first * units : Arrays.Y + (first * steps + t - 1) * units;
-                var previousRow = t == 0 ? units : steps * units;
-                Gemm<T>.RunOn(PackedWh, rows, inner, units, previous, previousRow, sums, stride, false, default);
+                var start = first * steps + t;
+                if (PackedWx != null)
+                    Gemm<T>.RunOn(PackedWx, rows, width, Features, Arrays.X + start * Features, steps * Features, sums, stride, false, new Epilogue<T> { Bias = Bias });
+                else
+                    for (nint row = 0; row < rows; row++) Copy(Arrays.Gates + (start + row * steps) * width, sums + row * stride, width);
+                Gemm<T>.RunOn(PackedWh, rows, Sizes.Inner, units, states, stateRow, sums, stride, true, default);
                 if (Sizes.Cell == Cell.Gru)
-                    Gemm<T>.RunOn(PackedHidden, rows, units, units, previous, previousRow, Arrays.Hidden + (first * steps + t) * units, steps * units, false,
-                        new Epilogue<T> { Bias = Arrays.Bh + 2 * units });
+                    Gemm<T>.RunOn(PackedHidden, rows, units, units, states, stateRow, Arrays.Hidden + start * units, steps * units, false, new Epilogue<T> { Bias = Arrays.Bh + 2 * units });
                 for (nint row = 0; row < rows; row++)
                 {
-                    var at = (first + row) * steps + t;
-                    T* h = Arrays.Y + at * units, gates = Arrays.Gates + at * width, sum = sums + row * stride;
-                    var before = previous + row * previousRow;
+                    var at = start + row * steps;
+                    T* h = Arrays.Y + at * units, gates = Arrays.Gates + at * width, sum = sums + row * stride, state = states + row * stateRow;
                     T* c = Arrays.C + at * units, cBefore = t == 0 ? Arrays.C0 + (first + row) * units : c - units;
                     if (Arrays.Lengths != null && t >= Arrays.Lengths[first + row])
                     {
-                        Copy(before, h, units);
                         if (Sizes.Cell != Cell.Simple) Clear(gates, width);
                         if (Sizes.Cell == Cell.Lstm) Copy(cBefore, c, units);
                         if (Sizes.Cell == Cell.Gru) Clear(Arrays.Hidden + at * units, units);
                     }
-                    else if (Sizes.Cell == Cell.Lstm) LstmStep(sum, gates, cBefore, c, h, units);
-                    else if (Sizes.Cell == Cell.Gru) GruStep(sum, gates, Arrays.Hidden + at * units, before, h, units);
-                    else TanhStep(sum, h, units);
+                    else if (Sizes.Cell == Cell.Lstm) LstmStep(sum, gates, cBefore, c, state, units);
+                    else if (Sizes.Cell == Cell.Gru) GruStep(sum, gates, Arrays.Hidden + at * units, state, units);
+                    else TanhStep(sum, state, units);
+                    Copy(state, h, units);
                 }
             }
         }
@@ -125,18 +128,32 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         var job = new ForwardJob { Sizes = sizes, Arrays = arrays, Step = RowsPerChunk(batch) };
         if (cell == Cell.Simple) job.Arrays.Gates = arrays.Y;
         var inner = sizes.Inner;
-        var (packed, hidden) = (Gemm<T>.PackedSize(inner, units), Gemm<T>.PackedSize(units, units));
-        var memory = SharedScratch.Rent((packed + hidden + width) * sizeof(T));
+        // Many examples' inputs are multiplied when their sums are wanted, which then need no way through memory; few leave a step too little to do, and large weights
+        // would be read again at each step: there one product serves all steps. The number of threads has no say, because it must not change a bit.
+        var inputs = Gemm<T>.PackedSize(width, features);
+        var together = batch < RowsForProduct || inputs * sizeof(T) > 1 << 20;
+        if (together) inputs = 0;
+        nint packed = Gemm<T>.PackedSize(inner, units), hidden = Gemm<T>.PackedSize(units, units);
+        var memory = SharedScratch.Rent((inputs + packed + hidden + width) * sizeof(T));
         job.PackedWh = (T*)memory.Pointer;
         job.PackedHidden = job.PackedWh + packed;
-        var bias = job.PackedHidden + hidden;
-        for (nint i = 0; i < width; i++) bias[i] = arrays.Bx[i] + (i < inner ? arrays.Bh[i] : T.Zero);
+        job.Bias = job.PackedHidden + hidden;
+        for (nint i = 0; i < width; i++) job.Bias[i] = arrays.Bx[i] + (i < inner ? arrays.Bh[i] : T.Zero);
         Gemm<T>.Pack(inner, units, arrays.Wh, width, 1, job.PackedWh);
         if (cell == Cell.Gru) Gemm<T>.Pack(units, units, arrays.Wh + inner, width, 1, job.PackedHidden);
-        Gemm<T>.Run(batch * steps, width, features, arrays.X, features, 1, arrays.Wx, width, 1, job.Arrays.Gates, width, false, new Epilogue<T> { Bias = bias });
+        if (together) Gemm<T>.Run(batch * steps, width, features, arrays.X, features, 1, arrays.Wx, width, 1, job.Arrays.Gates, width, false, new Epilogue<T> { Bias = job.Bias });
+        else
+        {
+            job.PackedWx = job.Bias + width;
+            job.Features = features;
+            Gemm<T>.Pack(width, features, arrays.Wx, width, 1, job.PackedWx);
+        }
         Workers.For((int)((batch + job.Step - 1) / job.Step), ref job);
         SharedScratch.Return(memory);
     }
+
+    /// <summary>Two tiles of a kernel.</summary>
+    private const int RowsForProduct = 28;
 
     /// <summary>Examples that one thread takes at a time. How many does not change a bit: a row's products do not depend on its neighbours.</summary>
     private static nint RowsPerChunk(nint batch)
@@ -257,7 +274,7 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void TanhStep(T* sums, T* h, nint n)
     {
-        for (nint i = 0; i < n; i += Width) Put(VectorMath.Tanh(At(h, i, n) + At(sums, i, n)), h, i, n);
+        for (nint i = 0; i < n; i += Width) Put(VectorMath.Tanh(At(sums, i, n)), h, i, n);
     }
 
     /// <summary>The part of dh that does not pass through the gates stays in its place; here none.</summary>
@@ -277,10 +294,10 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
     {
         for (nint k = 0; k < n; k += Width)
         {
-            var i = VectorMath.Sigmoid(At(gates, k, n) + At(sums, k, n));
-            var f = VectorMath.Sigmoid(At(gates + n, k, n) + At(sums + n, k, n));
-            var g = VectorMath.Tanh(At(gates + 2 * n, k, n) + At(sums + 2 * n, k, n));
-            var o = VectorMath.Sigmoid(At(gates + 3 * n, k, n) + At(sums + 3 * n, k, n));
+            var i = VectorMath.Sigmoid(At(sums, k, n));
+            var f = VectorMath.Sigmoid(At(sums + n, k, n));
+            var g = VectorMath.Tanh(At(sums + 2 * n, k, n));
+            var o = VectorMath.Sigmoid(At(sums + 3 * n, k, n));
             var cell = Fma(f, At(before, k, n), i * g);
             Put(i, gates, k, n);
             Put(f, gates + n, k, n);
@@ -319,18 +336,18 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void GruStep(T* sums, T* gates, T* hidden, T* before, T* h, nint n)
+    private static void GruStep(T* sums, T* gates, T* hidden, T* h, nint n)
     {
         for (nint k = 0; k < n; k += Width)
         {
-            var r = VectorMath.Sigmoid(At(gates, k, n) + At(sums, k, n));
-            var z = VectorMath.Sigmoid(At(gates + n, k, n) + At(sums + n, k, n));
-            var m = VectorMath.Tanh(Fma(r, At(hidden, k, n), At(gates + 2 * n, k, n)));
+            var r = VectorMath.Sigmoid(At(sums, k, n));
+            var z = VectorMath.Sigmoid(At(sums + n, k, n));
+            var m = VectorMath.Tanh(Fma(r, At(hidden, k, n), At(sums + 2 * n, k, n)));
             Put(r, gates, k, n);
             Put(z, gates + n, k, n);
             Put(m, gates + 2 * n, k, n);
             // n + z·(h − n) = (1 − z)·n + z·h
-            Put(Fma(z, At(before, k, n) - m, m), h, k, n);
+            Put(Fma(z, At(h, k, n) - m, m), h, k, n);
         }
     }
 
