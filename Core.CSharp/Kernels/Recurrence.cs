@@ -1,6 +1,7 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using static Functional.Kernels.Lanes;
 
 namespace Functional.Kernels;
@@ -152,6 +153,8 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         SharedScratch.Return(memory);
     }
 
+    private const int Ahead = 2;
+
     /// <summary>Two tiles of a kernel.</summary>
     private const int RowsForProduct = 28;
 
@@ -200,7 +203,7 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
                     if (Sizes.Cell == Cell.Lstm)
                     {
                         T* c = Arrays.C + at * units, cBefore = t == 0 ? Arrays.C0 + (first + row) * units : c - units;
-                        LstmBack(Arrays.Gates + at * width, cBefore, c, gates, rowH, rowC, sum, units);
+                        LstmBack(Arrays.Gates + at * width, cBefore, c, gates, rowH, rowC, sum, units, Ahead * steps);
                         Copy(sum, all, width);
                     }
                     else if (Sizes.Cell == Cell.Gru)
@@ -309,11 +312,20 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void LstmBack(T* gates, T* before, T* c, T* cotangent, T* dh, T* dc, T* to, nint n)
+    private static void LstmBack(T* gates, T* before, T* c, T* cotangent, T* dh, T* dc, T* to, nint n, nint ahead)
     {
         var one = Vector512<T>.One;
         for (nint k = 0; k < n; k += Width)
         {
+            if (Sse.IsSupported)
+            {
+                var next = gates + ahead * 4 * n + k;
+                Sse.Prefetch0(next);
+                Sse.Prefetch0(next + n);
+                Sse.Prefetch0(next + 2 * n);
+                Sse.Prefetch0(next + 3 * n);
+                Sse.Prefetch0(before + ahead * n + k);
+            }
             Vector512<T> i = At(gates, k, n), f = At(gates + n, k, n), g = At(gates + 2 * n, k, n), o = At(gates + 3 * n, k, n);
             var tanh = VectorMath.Tanh(At(c, k, n));
             var d = At(dh, k, n);
