@@ -61,6 +61,10 @@ internal static unsafe partial class MicroKernels<T>
         {
             Field(nameof(Tile.Ahead));
             e.Set(ahead);
+        }
+        // What comes ahead of an image are its lines, one after the other.
+        if (looksAhead && !gathered && !pixels)
+        {
             Field(nameof(Tile.AheadStep));
             e.Set(aheadStep);
         }

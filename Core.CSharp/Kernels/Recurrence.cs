@@ -132,7 +132,7 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         // Many examples' inputs are multiplied when their sums are wanted, which then need no way through memory; few leave a step too little to do, and large weights
         // would be read again at each step: there one product serves all steps. The number of threads has no say, because it must not change a bit.
         var inputs = Gemm<T>.PackedSize(width, features);
-        var together = batch < RowsForProduct || inputs * sizeof(T) > 1 << 20;
+        var together = batch < RowsForProduct || inputs * sizeof(T) > LargeWeights;
         if (together) inputs = 0;
         nint packed = Gemm<T>.PackedSize(inner, units), hidden = Gemm<T>.PackedSize(units, units);
         var memory = SharedScratch.Rent((inputs + packed + hidden + width) * sizeof(T));
@@ -153,10 +153,11 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         SharedScratch.Return(memory);
     }
 
-    private const int Ahead = 2;
+    // Two tiles of a kernel; bytes of inputs' weights that stay in a second cache beside those of the states.
+    private const int RowsForProduct = 28, LargeWeights = 1 << 20;
 
-    /// <summary>Two tiles of a kernel.</summary>
-    private const int RowsForProduct = 28;
+    // On the way back the gates of the second next example are asked for: from one to the next it is a whole sequence, too far for the processor to guess.
+    private const int Ahead = 2;
 
     /// <summary>Examples that one thread takes at a time. How many does not change a bit: a row's products do not depend on its neighbours.</summary>
     private static nint RowsPerChunk(nint batch)

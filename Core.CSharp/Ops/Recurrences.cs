@@ -87,7 +87,9 @@ namespace Functional.Ops
                 Sample = draw =>
                 {
                     var most = Math.Min(3, draw.Size);
-                    var (n, t, f, h) = (draw.Int(1, most), draw.Int(1, most), draw.Int(1, most), draw.Int(1, most));
+                    // Many examples' inputs are multiplied in another place than those of few.
+                    var n = draw.Chance(0.1) ? draw.Int(27, 33) : draw.Int(1, most);
+                    var (t, f, h) = (draw.Int(1, most), draw.Int(1, most), draw.Int(1, most));
                     var inputs = new List<Tensor>
                     {
                         draw.Tensor(Shape.Of(n, t, f)),
