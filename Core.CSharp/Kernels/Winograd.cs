@@ -15,8 +15,8 @@ internal static unsafe partial class Winograd<T> where T : unmanaged, IBinaryFlo
     /// <summary>Rows of a tile, of outputs and of what it becomes.</summary>
     private const int TileRows = 4, Planes = 6;
 
-    // What a block's planes take: half of a core's L2.
-    private const nint BlockBytes = 512 << 10;
+    // What a block's planes take: they and the images that come next find room in a core's L2.
+    private const nint BlockBytes = 256 << 10;
 
     // Reading the weights again for each block must not cost much.
     private const int FewestPositions = 128;
