@@ -48,8 +48,8 @@ internal unsafe struct RecurrenceGradients<T> where T : unmanaged
     internal bool AccumulateH0, AccumulateC0;
 }
 
-/// <summary>Recurrent networks over whole sequences. One product serves all inputs; then each thread takes some examples through all steps,
-/// since examples do not see each other: no thread waits for another.</summary>
+/// <summary>Recurrent networks over whole sequences. Each thread takes some examples through all steps, since examples do not see each other:
+/// no thread waits for another.</summary>
 internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingPointIeee754<T>
 {
     internal static int Gates(Cell cell) => cell switch { Cell.Lstm => 4, Cell.Gru => 3, _ => 1 };
