@@ -135,17 +135,18 @@ internal static unsafe class Recurrence<T> where T : unmanaged, IBinaryFloatingP
         var together = batch < RowsForProduct || inputs * sizeof(T) > LargeWeights;
         if (together) inputs = 0;
         nint packed = Gemm<T>.PackedSize(inner, units), hidden = Gemm<T>.PackedSize(units, units);
-        var memory = SharedScratch.Rent((inputs + packed + hidden + width) * sizeof(T));
+        var memory = SharedScratch.Rent((packed + hidden + inputs + width) * sizeof(T));
         job.PackedWh = (T*)memory.Pointer;
         job.PackedHidden = job.PackedWh + packed;
-        job.Bias = job.PackedHidden + hidden;
+        // Behind what was packed, all of it whole vectors.
+        job.Bias = job.PackedHidden + hidden + inputs;
         for (nint i = 0; i < width; i++) job.Bias[i] = arrays.Bx[i] + (i < inner ? arrays.Bh[i] : T.Zero);
         Gemm<T>.Pack(inner, units, arrays.Wh, width, 1, job.PackedWh);
         if (cell == Cell.Gru) Gemm<T>.Pack(units, units, arrays.Wh + inner, width, 1, job.PackedHidden);
         if (together) Gemm<T>.Run(batch * steps, width, features, arrays.X, features, 1, arrays.Wx, width, 1, job.Arrays.Gates, width, false, new Epilogue<T> { Bias = job.Bias });
         else
         {
-            job.PackedWx = job.Bias + width;
+            job.PackedWx = job.PackedHidden + hidden;
             job.Features = features;
             Gemm<T>.Pack(width, features, arrays.Wx, width, 1, job.PackedWx);
         }
